@@ -1,0 +1,135 @@
+"""The shape of ``summary.json``, the one object that a run, its report and ``--json`` agree on.
+
+Nothing in it depends on wall time, host or path; those live in each seed's ``manifest.json``. A number that
+does not exist is null: lambda of a training set without a human page (it is infinite), a spread over one seed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+Verdict = Literal["stable", "improving", "degrading", "collapsed", "undecided"]
+Judgement = Literal["held", "refuted", "undecided"]
+Direction = Literal["lower", "higher", "neither"]
+
+
+class MetricInfo(TypedDict):
+    """What a metric's number means."""
+
+    unit: str
+    better: Direction
+
+
+class DataSet(TypedDict):
+    """A training set as it was counted, means over seeds."""
+
+    pages: float
+    human: float
+    synthetic: float
+    by_maker: dict[str, float]  # "human" and each provider's name -> pages
+
+
+# One trained model of a provider, means over the seeds that reached it. "lambda" is a Python keyword, hence
+# the functional syntax.
+GenerationSummary = TypedDict(
+    "GenerationSummary",
+    {
+        "generation": int,
+        "round": int,
+        "lambda": float | None,  # synthetic-to-real ratio of its training set; null: no human page
+        "synthetic_share": float,
+        "lineage": float,  # 1 + mean lineage of its training set
+        "data_set": DataSet,
+        "loss": float | None,
+        "metrics": dict[str, float | None],
+        "spread": dict[str, float | None],  # standard deviation over seeds; null for one seed
+    },
+)
+
+
+class Evidence(TypedDict):
+    """One measurement behind a verdict: the change of a metric against the provider's own generation 0."""
+
+    metric: str
+    start: float | None  # at generation 0
+    end: float | None  # mean of the last generations (see verdicts.py)
+    effect: float | None  # how much worse, as a ratio: 1 is no change, above 1 is worse
+    low: float | None  # 95 % interval of the effect
+    high: float | None
+    reads: Verdict
+
+
+class BaselineMiss(TypedDict):
+    metric: str
+    card: float
+    run: float
+
+
+class Baseline(TypedDict):
+    """Generation 0 against the clean-data baseline written in the model card."""
+
+    held: bool
+    misses: list[BaselineMiss]
+
+
+class Stopped(TypedDict):
+    """A provider whose training could not go on."""
+
+    seed: int
+    round: int
+    why: str
+
+
+class ProviderSummary(TypedDict):
+    model: str
+    family: str
+    verdict: Verdict
+    note: str  # what limits the verdict ("one seed: ..."), or ""
+    evidence: list[Evidence]
+    baseline: Baseline | None  # null where the card has none for these human data
+    stopped: list[Stopped]
+    generations: list[GenerationSummary]
+    vote_share: list[float | None]  # by round: share of all ballots won; null: no ballot was cast
+
+
+class WebRound(TypedDict):
+    """The web as it stands when a round closes, means over seeds."""
+
+    round: int
+    pages: float
+    human: float
+    synthetic: float
+    synthetic_share: float
+    lineage: float
+
+
+class ClaimSummary(TypedDict):
+    text: str  # the claim in words
+    verdict: Judgement
+    effect: float | None
+    low: float | None
+    high: float | None
+    evidence: str  # the numbers in words
+
+
+class HumansInfo(TypedDict):
+    source: str
+    shape: list[int]
+    classes: int
+    held_out: int
+    features: str  # the named features of the Frechet distance
+    classifier_accuracy: float | None  # on the held-out set
+
+
+class Summary(TypedDict):
+    scenario: str
+    question: str
+    papers: list[str]
+    seeds: list[int]
+    rounds: int
+    humans: HumansInfo
+    verdict: Verdict  # the worst of its providers'
+    providers: dict[str, ProviderSummary]
+    web: list[WebRound]
+    claims: list[ClaimSummary]
+    metrics: dict[str, MetricInfo]
