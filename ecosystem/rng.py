@@ -10,6 +10,7 @@ Nothing else in the package makes a generator, and the global generators are nev
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,3 +32,18 @@ def torch_stream(device: torch.device, seed: int, who: str, what: str, round: in
     generator = torch.Generator(device=device)
     generator.manual_seed(key(seed, who, what, round) % 2**63)
     return generator
+
+
+@dataclass(frozen=True)
+class Streams:
+    """All streams of one owner in one round: ``Streams(0, "alpha", 3).numpy("batches")``."""
+
+    seed: int
+    who: str
+    round: int
+
+    def numpy(self, what: str) -> np.random.Generator:
+        return stream(self.seed, self.who, what, self.round)
+
+    def torch(self, what: str, device: torch.device) -> torch.Generator:
+        return torch_stream(device, self.seed, self.who, what, self.round)

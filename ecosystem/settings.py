@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 import annotated_types as at
+from pydantic import Field
 
 
 def yaml_key(field: str) -> str:
@@ -35,3 +36,6 @@ Positive = Annotated[int, at.Ge(1), at.Le(10**9)]
 Share = Annotated[float, at.Ge(0.0), at.Le(1.0)]
 PositiveFloat = Annotated[float, at.Gt(0.0)]
 Name = Annotated[str, at.MinLen(1), at.MaxLen(60)]
+
+# A policy is one of several settings classes, told apart by its key ``kind``.
+KIND = Field(discriminator="kind")

@@ -1,0 +1,5 @@
+"""``python -m ecosystem``."""
+
+from ecosystem.cli import main
+
+main()

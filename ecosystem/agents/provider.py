@@ -1,0 +1,140 @@
+"""Model providers: they train a generative model on what their scraper brought, and serve it.
+
+Generation 0 is trained from scratch on the first data set; after that ``retrain`` says how often, and whether the
+network of the generation before goes on (Bertrand et al. 2023, Ferbach et al. 2024) or a new one is trained
+(Alemohammad et al. 2023, Kazdan et al. 2024). What is counted here, the pages a model was really trained on by
+maker, is where lambda comes from: it is measured, never set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import mesa
+import numpy as np
+import torch
+
+from ecosystem.errors import TrainingError
+from ecosystem.models import ModelFamily
+from ecosystem.models.base import Generator, TrainingSet, Update
+from ecosystem.rng import Streams
+from ecosystem.settings import Name, Positive, Settings
+from ecosystem.web.corpus import HUMAN, Ids
+
+if TYPE_CHECKING:
+    from ecosystem.models.cards import Card
+    from ecosystem.world import World
+
+
+@dataclass(frozen=True)
+class Retrain(Settings):
+    """Every ``every`` rounds; ``budget_images`` replaces the card's budget after generation 0."""
+
+    every: Positive = 1
+    start: Literal["scratch", "finetune"] = "finetune"
+    budget_images: Positive | None = None
+
+
+@dataclass(frozen=True)
+class ProviderSettings(Settings):
+    """``model`` names a card; ``card`` writes one in place. ``scraper``: null is the first of the scenario."""
+
+    name: Name
+    model: str | None = None
+    card: ModelFamily | None = None
+    scraper: str | None = None
+    retrain: Retrain = Retrain()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """A training set as it was counted, and the lineage of the model that it makes."""
+
+    by_maker: dict[str, int]  # "human" and provider names -> pages
+    lineage: float
+
+    @property
+    def pages(self) -> int:
+        return sum(self.by_maker.values())
+
+    @property
+    def human(self) -> int:
+        return self.by_maker.get("human", 0)
+
+    @property
+    def synthetic_share(self) -> float:
+        return 1 - self.human / self.pages
+
+    @property
+    def ratio(self) -> float | None:
+        """lambda = synthetic / human; None where no page is human."""
+        return (self.pages - self.human) / self.human if self.human else None
+
+
+class Provider(mesa.Agent):
+    def __init__(self, world: World, settings: ProviderSettings, card: Card) -> None:
+        super().__init__(world)
+        self.name = settings.name
+        self.card = card
+        self.generation = -1
+        self.generator: Generator | None = None
+        self.provenance: Provenance | None = None
+        self.loss: float | None = None
+        self.trained_in = -1  # round of the last training
+        self.stopped: str | None = None  # why it trains and serves no more
+
+    @property
+    def serves(self) -> bool:
+        return self.generator is not None and self.stopped is None
+
+    def retrain(self) -> Iterator[Update]:
+        """Phase 3: the next generation, if one is due. An error stops this provider and leaves the world alive."""
+        world: World = self.model
+        settings = world.settings.provider(self.name)
+        if self.stopped or world.round % settings.retrain.every:
+            return
+        try:
+            yield from self._train(world, settings)
+        except TrainingError as error:
+            self.stopped = f"provider {self.name}, round {world.round}: {error}"
+
+    def _train(self, world: World, settings: ProviderSettings) -> Iterator[Update]:
+        ids = world.scraper_of(settings).ids
+        if len(ids) == 0:
+            raise TrainingError("its scraper found no page that it may take. Look at take, window and filter.")
+        provenance = self._count(world, ids)
+        first = self.generation < 0
+        training = self.card.settings.fit(
+            self._data(world, ids),
+            self.generator if settings.retrain.start == "finetune" else None,
+            Streams(world.seed, self.name, world.round),
+            None if first else settings.retrain.budget_images,
+        )
+        # The training is advanced by hand because its return value is the new model.
+        while True:
+            try:
+                update = next(training)
+            except StopIteration as end:
+                self.generator = end.value
+                break
+            self.loss = None if math.isnan(update.loss) else update.loss
+            yield update
+        self.generation += 1
+        self.provenance = provenance
+        self.trained_in = world.round
+
+    def _count(self, world: World, ids: Ids) -> Provenance:
+        makers, pages = np.unique(world.corpus.column("maker")[ids], return_counts=True)
+        names = ["human" if maker == HUMAN else world.providers[maker].name for maker in makers]
+        lineage = 1 + float(world.corpus.column("lineage")[ids].mean(dtype=np.float64))
+        return Provenance(dict(zip(names, (int(n) for n in pages), strict=True)), lineage)
+
+    def _data(self, world: World, ids: Ids) -> TrainingSet:
+        x = torch.from_numpy(world.corpus.items[ids]).to(world.device)
+        y = torch.from_numpy(world.corpus.column("label")[ids].astype(np.int64)).to(world.device)
+        return TrainingSet(x, y, world.humans.classes)
+
+

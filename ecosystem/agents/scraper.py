@@ -1,0 +1,89 @@
+"""Scrapers: they crawl the web and hand data sets, arrays of page numbers, to the providers they serve.
+
+Policies in the order in which they act: what the web still shows (its retention), ``window_rounds`` (only pages
+of the last rounds; 1 with no creators is the fully synthetic loop after round 0), ``take`` (whose pages), the
+``filter``, the ``crawl`` that says in which order pages are met, and the ``budget``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import mesa
+import numpy as np
+
+from ecosystem.rng import Streams
+from ecosystem.settings import KIND, Name, Positive, Settings
+from ecosystem.web.corpus import HUMAN, Ids
+from ecosystem.web.detectors import Everything, Filter
+from ecosystem.web.sites import breadth_first
+
+if TYPE_CHECKING:
+    from ecosystem.world import World
+
+
+@dataclass(frozen=True)
+class UniformCrawl(Settings):
+    """Every visible page is as likely to be met as any other."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def order(self, world: World, ids: Ids, streams: Streams) -> Ids:
+        return streams.numpy("crawl").permutation(ids)
+
+
+@dataclass(frozen=True)
+class BreadthFirstCrawl(Settings):
+    """From a random site along links, nearest sites first; within a site in random order."""
+
+    kind: Literal["breadth-first"] = "breadth-first"
+
+    def order(self, world: World, ids: Ids, streams: Streams) -> Ids:
+        rng = streams.numpy("crawl")
+        visited = breadth_first(world.graph, int(rng.integers(len(world.graph))))
+        rank = np.full(len(world.graph), len(visited))
+        rank[visited] = np.arange(len(visited))
+        shuffled = rng.permutation(ids)
+        distance = rank[world.corpus.column("site")[shuffled]]
+        order = np.argsort(distance, kind="stable")
+        return shuffled[order][distance[order] < len(visited)]
+
+
+Crawl = Annotated[UniformCrawl | BreadthFirstCrawl, KIND]
+
+
+@dataclass(frozen=True)
+class ScraperSettings(Settings):
+    """``budget`` pages a crawl (null: all it can see); ``take`` a list of `human` and provider names (null: all)."""
+
+    name: Name
+    budget: Positive | None = None
+    window_rounds: Positive | None = None
+    take: tuple[str, ...] | None = None
+    crawl: Crawl = UniformCrawl()
+    filter: Filter = Everything()
+
+
+class Scraper(mesa.Agent):
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world)
+        self.name = name
+        self.ids: Ids = np.empty(0, dtype=np.int64)
+
+    def crawl(self) -> None:
+        """Phase 2: ``ids``, the data set of this round, in order of publication."""
+        world: World = self.model
+        settings = world.settings.scraper(self.name)
+        streams = Streams(world.seed, self.name, world.round)
+        ids = world.corpus.visible(world.settings.web.retention)
+        if settings.window_rounds is not None:
+            ids = ids[world.corpus.column("round")[ids] >= world.round - settings.window_rounds]
+        maker = world.corpus.column("maker")[ids]
+        if settings.take is not None:
+            wanted = [HUMAN if name == "human" else world.number(name) for name in settings.take]
+            ids, maker = ids[(taken := np.isin(maker, wanted))], maker[taken]
+        ids = ids[settings.filter.keep(maker != HUMAN, streams.numpy("filter"))]
+        if settings.budget is not None:
+            ids = settings.crawl.order(world, ids, streams)[: settings.budget]
+        self.ids = np.sort(ids)

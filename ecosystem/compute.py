@@ -1,0 +1,24 @@
+"""Where tensors live, and with how many threads: the only place that sets either.
+
+One thread is the default: on a busy machine two torch threads were measured up to ten times slower than one, and
+the number of threads changes results in the last bits. ``ECOSYSTEM_THREADS`` overrides it.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from ecosystem.errors import ScenarioError
+
+
+def set_up(device: str = "auto") -> torch.device:
+    """Set torch's threads and return the device: `auto` is CUDA where there is one."""
+    text = os.environ.get("ECOSYSTEM_THREADS", "1")
+    if not text.isdigit() or int(text) < 1:
+        raise ScenarioError(f"ECOSYSTEM_THREADS is {text!r}; it must be a number of threads, 1 or more")
+    torch.set_num_threads(int(text))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ScenarioError("device: cuda was asked for, but torch sees none here. Use `--set device=auto`.")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,105 @@
+"""Measuring one generation: fresh samples of the model against the held-out human set.
+
+Prompts are the labels of the held-out items, and the noise is the same for every generation and provider of a
+seed: differences between generations are then differences between models, not between draws (common random
+numbers). The gallery shows a few such samples, so that a column is one prompt and one noise drifting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import annotated_types as at
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecosystem import metrics
+from ecosystem.humans import Humans
+from ecosystem.metrics.base import Sample, jackknife
+from ecosystem.models.base import Generator, to_web
+from ecosystem.rng import Streams
+from ecosystem.settings import Positive, Settings
+from ecosystem.web.rewards import Reward
+
+if TYPE_CHECKING:
+    from ecosystem.models.classifier import Classifier
+
+GALLERY_IMAGES = 16
+GALLERY_VECTORS = 500
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(Settings):
+    """``samples`` a generation (null: as many as are held out, 2,000 at most); ``groups`` of the jackknife."""
+
+    samples: Positive | None = None
+    groups: Annotated[int, at.Ge(2), at.Le(100)] = 8
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Metrics by name, each with the standard error of having drawn these samples (delete-a-group jackknife)."""
+
+    metrics: dict[str, float]
+    errors: dict[str, float]
+
+
+class Evaluator:
+    def __init__(
+        self,
+        humans: Humans,
+        judge: Classifier | None,
+        names: Sequence[str] | None,
+        settings: EvaluationSettings,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._humans, self._judge, self._settings, self._device = humans, judge, settings, device
+        self._metrics = metrics.build(names, humans)
+        self._streams = Streams(seed, "evaluation", 0)
+        held_out = humans.held_out()
+        size = settings.samples or min(len(held_out), 2000)
+        self._human = self._sample(held_out.x, held_out.y, None)
+        # Labels in the order of the held-out items, repeated where more samples than items are asked for.
+        self._prompts = np.resize(held_out.y, size)
+
+    def measure(self, generator: Generator, reward: Reward | None) -> Measurement:
+        sample = self._sample(self.draw(generator, self._prompts, "noise"), self._prompts, reward)
+        chosen = [metric for metric in self._metrics if metric.applies(sample, self._human)]
+        return Measurement(
+            {metric.name: metric.measure(sample, self._human) for metric in chosen},
+            {metric.name: jackknife(metric, sample, self._human, self._settings.groups) for metric in chosen},
+        )
+
+    def gallery(self, generator: Generator) -> NDArray[Any]:
+        """A few samples, (n, C, H, W) uint8 or (n, D) float64; sample i shows prompt i of 0, 1, 2, ..."""
+        n = GALLERY_IMAGES if len(self._humans.shape) == 3 else GALLERY_VECTORS
+        return self.draw(generator, np.arange(n) % self._humans.classes, "gallery")
+
+    def human_gallery(self) -> NDArray[Any]:
+        """Held-out items in the gallery's place and order of classes."""
+        held_out = self._humans.held_out()
+        if len(self._humans.shape) != 3:
+            return held_out.x[:GALLERY_VECTORS]
+        members = [np.flatnonzero(held_out.y == label) for label in range(self._humans.classes)]
+        members = [ids for ids in members if len(ids)]
+        chosen = [members[i % len(members)][i // len(members) % 10] for i in range(GALLERY_IMAGES)]
+        return held_out.x[chosen]
+
+    def draw(self, generator: Generator, prompts: NDArray[np.int64], what: str) -> NDArray[Any]:
+        noise = torch.from_numpy(generator.noise(len(prompts), self._streams.numpy(what)))
+        y = torch.from_numpy(prompts).to(self._device)
+        return to_web(generator.sample(y, noise.to(self._device)))
+
+    def _sample(self, x: NDArray[Any], y: NDArray[np.int64], reward: Reward | None) -> Sample:
+        judge = self._judge
+        return Sample(
+            x=(x / 127.5 - 1.0 if x.dtype == np.uint8 else x).reshape(len(x), -1),
+            features=judge.features(x) if judge else None,
+            labels=judge.probabilities(x).argmax(axis=1) if judge else None,
+            y=y,
+            reward=reward.score(x, judge) if reward else None,
+        )

@@ -1,0 +1,97 @@
+"""The model contract: what every generative family promises to the world.
+
+A *family* is the settings of a model card; ``fit`` turns a training set into a *generator*, the trained model of
+one generation. Two promises keep worlds reproducible and let many models be computed as one batch:
+
+- no hidden randomness: training draws from named streams that it is handed, and ``sample`` is a pure function of
+  prompts and noise, where the noise was drawn by ``noise`` from a named stream;
+- ``fit`` is a Python generator: it yields an ``Update`` now and then and returns the trained model. Progress,
+  saving and stopping belong to the caller.
+
+Samples and data are (N, C, H, W) in [-1, 1] for images, (N, D) for vectors. Images lie on the web as uint8; the
+two functions at the end are the only places that convert.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator as Iteration
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ecosystem.rng import Streams
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a provider trains on: x (N, C, H, W) uint8 or (N, D) float64, y (N,) int64, both on the device."""
+
+    x: Tensor
+    y: Tensor
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one item."""
+        return tuple(self.x.shape[1:])
+
+
+@dataclass(frozen=True)
+class Update:
+    """Where a training stands: optimiser updates done and to do, and the loss there."""
+
+    done: int
+    total: int
+    loss: float
+
+
+class Generator(ABC):
+    """A trained model. ``state`` is all there is to it: tensors by name, enough to build it again."""
+
+    @abstractmethod
+    def noise(self, n: int, rng: np.random.Generator) -> NDArray[np.float64] | NDArray[np.float32]:
+        """The randomness of n samples, (n, ...). Asking for more leaves the first rows as they were."""
+
+    @abstractmethod
+    def sample(self, y: Tensor, noise: Tensor) -> Tensor:
+        """One sample a prompt: y (N,) int64 and its noise (N, ...) -> (N, C, H, W) in [-1, 1] or (N, D)."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """The parameters by name."""
+
+    def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
+        """log p(x | y), (N,), in nats; only of families that know it."""
+        raise AttributeError(f"{type(self).__name__} has no closed-form density")
+
+
+Training = Iteration[Update, None, Generator]
+
+
+class Family(ABC):
+    """A family with its settings. ``previous`` is the provider's last generation, None from scratch."""
+
+    @abstractmethod
+    def fit(
+        self, data: TrainingSet, previous: Generator | None, streams: Streams, budget_images: int | None = None
+    ) -> Training:
+        """Train on ``data``; ``budget_images`` replaces the card's own budget. Raises TrainingError."""
+
+
+def to_model(x: Tensor) -> Tensor:
+    """Web to model scale: uint8 images to float32 in [-1, 1]; float64 vectors to float32."""
+    return x.float().div_(127.5).sub_(1.0) if x.dtype == torch.uint8 else x.float()
+
+
+def to_web(x: Tensor) -> NDArray[np.uint8] | NDArray[np.float64]:
+    """Model to web scale: an image is published with 8 bits a channel, a vector as float64."""
+    if x.ndim == 4:
+        return x.add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+    return x.double().cpu().numpy()

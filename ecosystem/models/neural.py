@@ -1,0 +1,71 @@
+"""What the neural families share: fitting through the one training loop, and sampling in blocks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ecosystem.models.base import Family, Generator, Training, TrainingSet
+from ecosystem.models.nets import MLPSettings, NetSettings, build
+from ecosystem.models.train import TrainSettings, TrainState, train
+from ecosystem.rng import Streams
+from ecosystem.settings import Settings
+
+SAMPLE_BLOCK = 4096  # samples computed at once
+
+
+@dataclass(frozen=True)
+class NeuralFamily(Family, Settings):
+    """A family with a network. Subclasses give the loss and the sampler, both pure."""
+
+    net: NetSettings = MLPSettings()
+    train: TrainSettings = TrainSettings()
+
+    @abstractmethod
+    def loss(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """The scalar loss of a batch: x (N, ...) in model scale, y (N,)."""
+
+    @abstractmethod
+    def integrate(self, net: nn.Module, y: Tensor, noise: Tensor) -> Tensor:
+        """Noise (N, ...) -> samples (N, ...)."""
+
+    def fit(
+        self, data: TrainingSet, previous: Generator | None, streams: Streams, budget_images: int | None = None
+    ) -> Training:
+        device, settings = data.x.device, self.train
+        if isinstance(previous, NeuralGenerator):
+            state = previous.training.copy()
+            budget, lr = settings.finetune_images, (settings.finetune_lr, settings.finetune_lr)
+        else:
+            net = build(self.net, data.shape, data.classes, streams.torch("parameters", device))
+            state = TrainState.new(net)
+            budget, lr = settings.budget_images, (settings.lr, 0.05 * settings.lr)
+        generator = streams.torch("training", device)
+        yield from train(self.loss, state, data, settings, budget_images or budget, lr, generator)
+        return NeuralGenerator(self, state, data.shape)
+
+
+@dataclass(frozen=True)
+class NeuralGenerator(Generator):
+    family: NeuralFamily
+    training: TrainState
+    shape: tuple[int, ...]
+
+    def noise(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        return rng.standard_normal((n, *self.shape), dtype=np.float32)
+
+    @torch.no_grad()
+    def sample(self, y: Tensor, noise: Tensor) -> Tensor:
+        net = self.training.ema.eval()
+        with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=y.device.type == "cuda"):
+            blocks = zip(y.split(SAMPLE_BLOCK), noise.split(SAMPLE_BLOCK), strict=True)
+            x = [self.family.integrate(net, labels, z).float() for labels, z in blocks]
+        return torch.cat(x) if x else noise.new_empty((0, *self.shape))
+
+    def state(self) -> dict[str, Tensor]:
+        return dict(self.training.ema.state_dict())

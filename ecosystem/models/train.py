@@ -1,0 +1,123 @@
+"""The one training loop: a generator of losses that never knows the family.
+
+A family hands it ``loss(net, x, y, generator)``, a scalar whose randomness comes from the generator. Budgets are
+counted in images seen, as the papers do (Bertrand et al. 2023, arXiv 2310.00429), so that a larger training set
+means fewer epochs and not more compute. Sampling uses the exponential moving average of the parameters.
+
+On CUDA the data stay on the device, the forward pass runs under bf16 autocast and Adam is fused; on the CPU Adam
+is fused as well.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from collections.abc import Generator as Iteration
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ecosystem.errors import TrainingError
+from ecosystem.models.base import TrainingSet, Update, to_model
+from ecosystem.settings import Positive, PositiveFloat, Settings, Share
+
+Loss = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+
+REPORT_EVERY = 50  # updates between two looks at the loss: a look waits for the device
+
+
+@dataclass(frozen=True)
+class TrainSettings(Settings):
+    """``budget_images`` from scratch, ``finetune_images`` when going on from the generation before."""
+
+    budget_images: Positive = 1_000_000
+    finetune_images: Positive = 200_000
+    batch: Positive = 128
+    lr: PositiveFloat = 1e-3
+    finetune_lr: PositiveFloat = 5e-4
+    ema: Share = 0.999
+    clip: PositiveFloat = 1.0
+
+
+@dataclass
+class TrainState:
+    """What a training goes on from: the network, its moving average and Adam's state."""
+
+    net: nn.Module
+    ema: nn.Module
+    optimiser: dict[str, Any] = field(default_factory=dict)
+    updates: int = 0
+
+    @classmethod
+    def new(cls, net: nn.Module) -> TrainState:
+        return cls(net, copy.deepcopy(net).requires_grad_(False))
+
+    def copy(self) -> TrainState:
+        return copy.deepcopy(self)
+
+
+def train(
+    loss: Loss,
+    state: TrainState,
+    data: TrainingSet,
+    settings: TrainSettings,
+    budget_images: int,
+    lr: tuple[float, float],
+    generator: torch.Generator,
+) -> Iteration[Update, None, None]:
+    """Train ``state`` in place, the learning rate falling by a half cosine from lr[0] to lr[1]."""
+    updates = max(1, round(budget_images / settings.batch))
+    device = data.x.device
+    x, y = to_model(data.x), data.y
+    optimiser = torch.optim.Adam(state.net.parameters(), lr=lr[0], fused=device.type in ("cpu", "cuda"))
+    if state.optimiser:
+        optimiser.load_state_dict(state.optimiser)
+    parameters, averages = list(state.net.parameters()), list(state.ema.parameters())
+    batches = _batches(len(data), settings.batch, generator)
+    state.net.train()
+    for update in range(1, updates + 1):
+        index = next(batches)
+        _set_lr(optimiser, lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * update / updates)))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            value = loss(state.net, x[index], y[index], generator)
+        optimiser.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, settings.clip)
+        optimiser.step()
+        state.updates += 1
+        # A young average follows fast: its memory grows with the updates until it reaches `ema`.
+        decay = min(settings.ema, (1 + state.updates) / (10 + state.updates))
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, parameters, 1 - decay)
+        if update % REPORT_EVERY == 0 or update == updates:
+            yield Update(update, updates, _finite(value, update))
+    state.optimiser = optimiser.state_dict()
+
+
+def _batches(n: int, size: int, generator: torch.Generator) -> Iteration[Tensor, None, None]:
+    """Endless index batches of exactly ``size``, epoch after epoch of random order."""
+    device = generator.device
+    order = torch.empty(0, dtype=torch.int64, device=device)
+    while True:
+        while len(order) < size:
+            order = torch.cat([order, torch.randperm(n, generator=generator, device=device)])
+        yield order[:size]
+        order = order[size:]
+
+
+def _set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+
+
+def _finite(value: Tensor, update: int) -> float:
+    loss = float(value.detach())
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss became {loss} at update {update}. Lower the card's `lr`, or look at the training set: "
+            "pages far outside the human range make losses explode."
+        )
+    return loss

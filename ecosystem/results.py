@@ -1,0 +1,104 @@
+"""The results of a run, for Python and for the command line alike: records in, summary, frame and report out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ecosystem import reports
+from ecosystem.records import RunRecord, write_json
+from ecosystem.records import open_run as open_record
+from ecosystem.run import Event, default_folder
+from ecosystem.run import run as run_seeds
+from ecosystem.scenarios import Question
+from ecosystem.summarise import question_of, summarise
+from ecosystem.summary import Summary, Verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Run:
+    """One question and what is on record of it."""
+
+    question: Question
+    record: RunRecord
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The object that ``--json`` prints."""
+        return summarise(self.record, self.question)
+
+    @property
+    def verdict(self) -> dict[str, Verdict]:
+        """By provider."""
+        return {name: provider["verdict"] for name, provider in self.summary["providers"].items()}
+
+    def frame(self) -> pd.DataFrame:
+        """Tidy: seed, round, provider, generation, metric, value; provider "web" for the counts of the web."""
+        columns = ["seed", "round", "provider", "generation", "metric", "value"]
+        return pd.DataFrame(list(self._rows()), columns=columns)
+
+    def _rows(self) -> Iterator[tuple[int, int, str, int | None, str, float | None]]:
+        counts = ("lambda", "synthetic_share", "lineage", "pages")
+        for seed in self.record.seeds():
+            for line in seed.lines():
+                at = (seed.seed, line["round"])
+                for name, value in line["web"].items():
+                    yield *at, "web", None, name.replace("_", "-"), value
+                for provider, row in line["providers"].items():
+                    yield *at, provider, row["generation"], "vote-share", row["vote_share"]
+                    trained = row.get("trained", {})
+                    found = {n.replace("_", "-"): trained[n] for n in counts if n in trained}
+                    found["data-set-pages"] = found.pop("pages", None)
+                    for name, value in {**found, **trained.get("metrics", {})}.items():
+                        if trained:
+                            yield *at, provider, row["generation"], name, value
+
+    def gallery(self) -> reports.Gallery:
+        """The first seed's samples, generation by generation."""
+        seed = self.record.seeds()[0]
+        return reports.Gallery(seed.human_gallery(), {name: seed.gallery(name) for name in self.summary["providers"]})
+
+    def show(self, console: Console | None = None) -> None:
+        """Print the report."""
+        from rich.console import Console
+
+        reports.print_report(self.summary, self.gallery(), console or Console())
+
+    def save(self) -> None:
+        """Write summary.json and the figures."""
+        write_json(self.record.folder / "summary.json", self.summary)
+        figures = self.record.folder / "figures"
+        figures.mkdir(exist_ok=True)
+        reports.save_figures(self.summary, self.gallery(), figures)
+
+
+def events(
+    question: Question, seeds: Sequence[int] | None, folder: Path | None, force: bool
+) -> Iterator[Event]:
+    """Run what is missing; the caller shows it."""
+    yield from run_seeds(question, seeds or question.scenario.seeds, folder, force)
+
+
+def of(question: Question, folder: Path | None) -> Run:
+    return Run(question, RunRecord(folder or default_folder(question)))
+
+
+def run(question: Question, seeds: Sequence[int] | None, folder: Path | None, force: bool) -> Run:
+    for _ in events(question, seeds, folder, force):
+        pass
+    result = of(question, folder)
+    result.save()
+    return result
+
+
+def open_run(path: Path) -> Run:
+    record = open_record(path)
+    return Run(question_of(record), record)

@@ -1,0 +1,293 @@
+"""From a run's records to its summary: pure, so that the same records always give the same bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ecosystem import metrics, verdicts
+from ecosystem.errors import RecordError
+from ecosystem.records import Line, RunRecord
+from ecosystem.scenarios import Question, from_text
+from ecosystem.summary import (
+    Baseline,
+    BaselineMiss,
+    ClaimSummary,
+    Direction,
+    Evidence,
+    GenerationSummary,
+    HumansInfo,
+    ProviderSummary,
+    Stopped,
+    Summary,
+    WebRound,
+)
+
+Rounded = float | None
+DIGITS = 10  # significant digits kept: more would be noise, fewer would hide a slow drift
+BASELINE_TOLERANCE = 1.15  # how many times worse than its card's baseline generation 0 may be
+
+
+def summarise(record: RunRecord, question: Question) -> Summary:
+    """Over all seeds on record that have closed a round."""
+    runs = {seed.seed: seed.lines() for seed in record.seeds()}
+    runs = {seed: lines for seed, lines in runs.items() if lines}
+    if not runs:
+        raise RecordError(f"{record.folder}: no seed has closed a round yet; there is nothing to report.")
+    every = list(runs.values())
+    scenario = question.scenario
+    providers = {p.name: _provider(question, p.name, runs) for p in scenario.providers}
+    found = {name: p["verdict"] for name, p in providers.items()}
+    summary: Summary = {
+        "scenario": scenario.name,
+        "question": scenario.question,
+        "papers": list(scenario.papers),
+        "seeds": sorted(runs),
+        "rounds": scenario.rounds,
+        "humans": _humans(question, every),
+        "verdict": verdicts.of_run(found.values()),
+        "providers": providers,
+        "web": _web(every),
+        "claims": _claims(question, every, found),
+        "metrics": {m.name: {"unit": m.unit, "better": m.better} for m in _metrics(question)},
+    }
+    return summary
+
+
+def question_of(record: RunRecord) -> Question:
+    """What a run asked, from its own records: shipped files may have changed since."""
+    from ecosystem.documents import dump
+
+    tree = record.resolved()
+    scenario = dict(tree["scenario"])
+    # The cards as they were, written in place of their names; the names and baselines are put back below.
+    for provider in scenario["providers"]:
+        provider["model"], provider["card"] = None, tree["cards"][provider["name"]]["model"]
+    question = from_text(dump(scenario), origin=str(record.folder / "scenario.resolved.yaml"))
+    return _with_cards(question, tree)
+
+
+def _with_cards(question: Question, tree: dict[str, Any]) -> Question:
+    from ecosystem.documents import Document
+    from ecosystem.models import cards
+
+    found = {
+        name: cards.from_document(Document(card, "scenario.resolved.yaml", {}))
+        for name, card in tree["cards"].items()
+    }
+    return Question(question.scenario, found, question.policies)
+
+
+def _metrics(question: Question) -> list[Any]:
+    return list(metrics.build(question.scenario.metrics, question.scenario.humans.open()))
+
+
+def _samples(question: Question) -> int:
+    humans = question.scenario.humans.open()
+    return question.scenario.evaluation.samples or min(len(humans.held_out()), 2000)
+
+
+def _humans(question: Question, runs: Sequence[Sequence[Line]]) -> HumansInfo:
+    humans = question.scenario.humans.open()
+    images = len(humans.shape) == 3
+    accuracy = runs[0][0]["classifier_accuracy"]
+    return {
+        "source": humans.name,
+        "shape": list(humans.shape),
+        "classes": humans.classes,
+        "held_out": len(humans.held_out()),
+        "features": "classifier-64" if images and accuracy is not None else "raw",
+        "classifier_accuracy": _round(accuracy),
+    }
+
+
+# Providers
+
+
+def _provider(question: Question, name: str, runs: dict[int, list[Line]]) -> ProviderSummary:
+    every = list(runs.values())
+    card = question.cards[name]
+    evidence = _evidence(question, name, every)
+    stopped = _stopped(name, runs)
+    return {
+        "model": card.name,
+        "family": card.model.family,
+        "verdict": "undecided" if stopped else verdicts.of_provider(evidence),
+        "note": _note(len(runs), bool(stopped), evidence),
+        "evidence": evidence,
+        "baseline": _baseline(question, name, every),
+        "stopped": stopped,
+        "generations": _generations(question, name, every),
+        "vote_share": [_mean(values) for values in _by_round(every, lambda line: line["providers"][name]["vote_share"])],
+    }
+
+
+def _evidence(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> list[Evidence]:
+    images = len(question.scenario.humans.open().shape) == 3
+    measured = [m.name for m in _metrics(question)]
+    distance = next((d for d in (verdicts.DISTANCES if images else verdicts.DISTANCES[::-1]) if d in measured), None)
+    judged = [m for m in (distance, *verdicts.DIVERSITIES) if m in measured]
+    groups, samples = question.scenario.evaluation.groups, _samples(question)
+    found = [
+        verdicts.evidence(m, [verdicts.provider_series(lines, name, m) for lines in runs], groups, samples)
+        for m in judged
+        if m is not None
+    ]
+    return [_rounded_evidence(e) for e in found if e is not None]
+
+
+def _rounded_evidence(e: Evidence) -> Evidence:
+    return {
+        **e,
+        "start": _round(e["start"]),
+        "end": _round(e["end"]),
+        "effect": _round(e["effect"]),
+        "low": _round(e["low"]),
+        "high": _round(e["high"]),
+    }
+
+
+def _note(seeds: int, stopped: bool, evidence: Sequence[Evidence]) -> str:
+    if stopped:
+        return "stopped: no verdict"
+    if evidence and all(e["effect"] is None for e in evidence):
+        return "one generation: nothing to compare"
+    return "one seed: the interval covers the evaluation samples only, not other seeds" if seeds == 1 else ""
+
+
+def _stopped(name: str, runs: dict[int, list[Line]]) -> list[Stopped]:
+    found: list[Stopped] = []
+    for seed, lines in runs.items():
+        line = next((line for line in lines if "stopped" in line["providers"][name]), None)
+        if line is not None:
+            found.append({"seed": seed, "round": line["round"], "why": line["providers"][name]["stopped"]})
+    return found
+
+
+def _baseline(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> Baseline | None:
+    """Generation 0 against the card, where the card was measured on as many pages of the same human data."""
+    firsts = [_trained(lines, name)[:1] for lines in runs]
+    rows = [row for first in firsts for row in first]
+    if not rows:
+        return None
+    card = question.cards[name].baseline(question.scenario.humans.source, round(rows[0]["pages"]))
+    if card is None:
+        return None
+    better: dict[str, Direction] = {m.name: m.better for m in _metrics(question)}
+    misses: list[BaselineMiss] = []
+    for metric, value in card.metrics.items():
+        own = _mean([row["metrics"].get(metric) for row in rows])
+        if own is None or better.get(metric, "neither") == "neither":
+            continue
+        ratio = own / value if better[metric] == "lower" else value / max(own, 1e-12)
+        if ratio > BASELINE_TOLERANCE:
+            misses.append({"metric": metric, "card": value, "run": own})
+    return {"held": not misses, "misses": misses}
+
+
+def _generations(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> list[GenerationSummary]:
+    trained = [_trained(lines, name) for lines in runs]
+    count = max((len(rows) for rows in trained), default=0)
+    return [_generation(n, [rows[n] for rows in trained if n < len(rows)]) for n in range(count)]
+
+
+def _generation(number: int, rows: Sequence[dict[str, Any]]) -> GenerationSummary:
+    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    makers = list(dict.fromkeys(maker for row in rows for maker in row["by_maker"]))
+    ratios = [row["lambda"] for row in rows]
+    return {
+        "generation": number,
+        "round": rows[0]["round"],
+        "lambda": None if None in ratios else _mean(ratios),
+        "synthetic_share": _sure([row["synthetic_share"] for row in rows]),
+        "lineage": _sure([row["lineage"] for row in rows]),
+        "data_set": {
+            "pages": _sure([row["pages"] for row in rows]),
+            "human": _sure([row["human"] for row in rows]),
+            "synthetic": _sure([row["pages"] - row["human"] for row in rows]),
+            "by_maker": {m: _sure([row["by_maker"].get(m, 0) for row in rows]) for m in makers},
+        },
+        "loss": _mean([row["loss"] for row in rows]),
+        "metrics": {m: _mean([row["metrics"].get(m) for row in rows]) for m in names},
+        "spread": {m: _spread([row["metrics"].get(m) for row in rows]) for m in names},
+    }
+
+
+def _trained(lines: Sequence[Line], name: str) -> list[dict[str, Any]]:
+    """A provider's generations on record, each with its round."""
+    rows = [(line["round"], line["providers"][name]) for line in lines]
+    return [{"round": round, **row["trained"]} for round, row in rows if "trained" in row]
+
+
+# The web, claims
+
+
+def _web(runs: Sequence[Sequence[Line]]) -> list[WebRound]:
+    rounds: list[WebRound] = []
+    for number, rows in enumerate(_by_round(runs, lambda line: line["web"])):
+        rounds.append(
+            {
+                "round": number,
+                "pages": _sure([row["pages"] for row in rows]),
+                "human": _sure([row["human"] for row in rows]),
+                "synthetic": _sure([row["synthetic"] for row in rows]),
+                "synthetic_share": _sure([row["synthetic_share"] for row in rows]),
+                "lineage": _sure([row["lineage"] for row in rows]),
+            }
+        )
+    return rounds
+
+
+def _by_round(runs: Sequence[Sequence[Line]], pick: Any) -> list[list[Any]]:
+    return [[pick(lines[n]) for lines in runs if n < len(lines)] for n in range(max(map(len, runs)))]
+
+
+def _claims(question: Question, runs: Sequence[Sequence[Line]], found: Any) -> list[ClaimSummary]:
+    from ecosystem import grammar
+
+    claims: list[ClaimSummary] = []
+    for claim in (grammar.dump(c) for c in question.scenario.claims):
+        judged = verdicts.judge(claim, runs, question.scenario.evaluation.groups, found)
+        claims.append(
+            {
+                "text": verdicts.in_words(claim),
+                "verdict": judged.verdict,
+                "effect": _round(judged.found.effect) if judged.found else None,
+                "low": _round(judged.found.low) if judged.found else None,
+                "high": _round(judged.found.high) if judged.found else None,
+                "evidence": judged.evidence,
+            }
+        )
+    return claims
+
+
+# Numbers
+
+
+def _round(value: float | None) -> Rounded:
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _present(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _mean(values: Iterable[float | None]) -> Rounded:
+    present = _present(values)
+    return _round(float(np.mean(present))) if present else None
+
+
+def _sure(values: Iterable[float]) -> float:
+    """The mean of counts, which are never missing."""
+    return float(f"{float(np.mean(list(values))):.{DIGITS}g}")
+
+
+def _spread(values: Iterable[float | None]) -> Rounded:
+    """Standard deviation over seeds; None for fewer than two."""
+    present = _present(values)
+    return _round(float(np.std(present, ddof=1))) if len(present) > 1 else None

@@ -1,0 +1,57 @@
+"""The rule by which one of K images wins a ballot.
+
+Luce's choice axiom, for K = 2 the Bradley-Terry model: image k wins with probability exp(r_k / T) / sum_j exp(r_j / T).
+It is the curation of Ferbach et al., Self-Consuming Generative Models with Curated Data Provably Optimize Human
+Preferences, 2024, arXiv 2407.09499. Drawn by the Gumbel-max trick, one line for all ballots at once.
+
+``choose`` takes rewards (ballots, K) and as many uniform draws, and returns the winners (ballots,).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecosystem.settings import KIND, PositiveFloat, Settings
+
+Floats = NDArray[np.float64]
+Winners = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Luce(Settings):
+    kind: Literal["luce"] = "luce"
+    temperature: PositiveFloat = 1.0
+
+    def choose(self, rewards: Floats, uniforms: Floats) -> Winners:
+        # 1 - u is in (0, 1], so the outer logarithm is the only one that can meet 0, as exp(-inf) should.
+        with np.errstate(divide="ignore"):
+            gumbel = -np.log(-np.log1p(-uniforms))
+        return np.argmax(rewards / self.temperature + gumbel, axis=1)
+
+
+@dataclass(frozen=True)
+class Best(Settings):
+    """The highest reward wins; ties are broken by chance. (Luce at temperature 0.)"""
+
+    kind: Literal["best"] = "best"
+
+    def choose(self, rewards: Floats, uniforms: Floats) -> Winners:
+        best = rewards == rewards.max(axis=1, keepdims=True)
+        return np.argmax(np.where(best, uniforms, -1.0), axis=1)
+
+
+@dataclass(frozen=True)
+class Uniform(Settings):
+    """Any of the K wins with equal probability, whatever the reward."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def choose(self, rewards: Floats, uniforms: Floats) -> Winners:
+        return np.argmax(uniforms, axis=1)
+
+
+Choice = Annotated[Luce | Best | Uniform, KIND]

@@ -1,0 +1,117 @@
+"""The web's memory: append-only columns of pages.
+
+A page is a row: its item (image or vector), label, site, author, maker, generation, lineage and round. Rows are
+appended in the order of rounds and never change, so what is visible is a range of rows, and a data set is an
+array of row numbers: nothing is copied until a provider trains.
+
+*Maker* tells whose model made the item: HUMAN (-1) or a provider's number. *Lineage* is how many models the item
+has passed through: 0 for a human page, 1 + the mean lineage of its model's training set for a synthetic one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import annotated_types as at
+import numpy as np
+from numpy.typing import NDArray
+
+from ecosystem.settings import Settings
+
+HUMAN = -1
+NOBODY = -1  # author of the archive
+ARCHIVE = -1  # round of the archive
+
+Array = NDArray[Any]
+Ids = NDArray[np.int64]
+
+COLUMNS: dict[str, Any] = {
+    "label": np.int32,
+    "site": np.int32,
+    "author": np.int64,
+    "maker": np.int16,
+    "generation": np.int32,
+    "lineage": np.float32,
+    "round": np.int32,
+}
+
+
+@dataclass(frozen=True)
+class Retention(Settings):
+    """How many rounds a page stays visible after its own; null: for ever, 1: only in the next round."""
+
+    human_rounds: Annotated[int, at.Ge(1)] | None = None
+    synthetic_rounds: Annotated[int, at.Ge(1)] | None = None
+
+
+class Column:
+    """A growing array: rows are added at the end, in constant time on average."""
+
+    def __init__(self, dtype: Any, shape: tuple[int, ...] = ()) -> None:
+        self._rows: Array = np.empty((1024, *shape), dtype)
+        self._n = 0
+
+    def append(self, rows: Array) -> None:
+        n = self._n + len(rows)
+        if n > len(self._rows):
+            grown = np.empty((max(n, 2 * len(self._rows)), *self._rows.shape[1:]), self._rows.dtype)
+            grown[: self._n] = self._rows[: self._n]
+            self._rows = grown
+        self._rows[self._n : n] = rows
+        self._n = n
+
+    @property
+    def rows(self) -> Array:
+        """The rows so far, (n, ...): a view."""
+        return self._rows[: self._n]
+
+
+class Corpus:
+    """All pages ever published. ``round`` is the round now open; its pages are not visible yet."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        # An image is published with 8 bits a channel, a vector exactly.
+        self._items = Column(np.uint8 if len(shape) == 3 else np.float64, shape)
+        self._columns = {name: Column(dtype) for name, dtype in COLUMNS.items()}
+        self.round = ARCHIVE
+
+    def __len__(self) -> int:
+        return len(self._items.rows)
+
+    @property
+    def items(self) -> Array:
+        """(pages, C, H, W) uint8 or (pages, D) float64."""
+        return self._items.rows
+
+    def column(self, name: str) -> Array:
+        """One of COLUMNS, (pages,)."""
+        return self._columns[name].rows
+
+    def publish(self, items: Array, **columns: Any) -> None:
+        """Append pages of the open round; every column but ``round`` as an array or one value for all."""
+        if len(items) == 0:
+            return
+        self._items.append(items)
+        for name in COLUMNS:
+            value = self.round if name == "round" else columns[name]
+            self._columns[name].append(np.broadcast_to(np.asarray(value), (len(items),)))
+
+    def close(self) -> None:
+        """End the open round: its pages become visible in the next."""
+        self.round += 1
+
+    def visible(self, retention: Retention) -> Ids:
+        """The pages that can be read in the open round, in order of publication."""
+        rounds = self.column("round")
+        end = int(np.searchsorted(rounds, self.round))
+        first = {
+            human: 0 if kept is None else int(np.searchsorted(rounds, self.round - kept))
+            for human, kept in ((True, retention.human_rounds), (False, retention.synthetic_rounds))
+        }
+        start = min(first.values())
+        ids = np.arange(start, end)
+        if first[True] == first[False]:
+            return ids
+        human = self.column("maker")[start:end] == HUMAN
+        return ids[ids >= np.where(human, first[True], first[False])]

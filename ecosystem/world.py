@@ -1,0 +1,189 @@
+"""The world: who exists, and the phases of a round in their order.
+
+Each phase reads the web as it stood when the round began: pages published in a round become visible when it closes.
+The recursion of the self-consuming loop is written nowhere; it is what one provider, one site, K = 1 and a fixed
+archive do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import mesa
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecosystem import metrics
+from ecosystem.agents import creator, user
+from ecosystem.agents.creator import Creator
+from ecosystem.agents.provider import Provider, ProviderSettings
+from ecosystem.agents.scraper import Scraper
+from ecosystem.agents.user import User
+from ecosystem.evaluation import Evaluator, Measurement
+from ecosystem.humans import Humans, HumanSource, Items
+from ecosystem.models.base import Update
+from ecosystem.rng import stream
+from ecosystem.scenarios import Question, Scenario
+from ecosystem.web.corpus import HUMAN, NOBODY, Corpus
+from ecosystem.web.rewards import Reward, needs_classifier
+
+if TYPE_CHECKING:
+    from ecosystem.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a round stands; ``update`` while a provider trains."""
+
+    round: int
+    phase: str
+    provider: str = ""
+    update: Update | None = None
+
+
+class World(mesa.Model):
+    def __init__(self, question: Question, seed: int, device: torch.device) -> None:
+        super().__init__(rng=seed)
+        self.question, self.seed, self.device = question, seed, device
+        self.round = 0
+        self.settings: Scenario = question.at(0)
+        self.humans: Humans = self.settings.humans.open()
+        self.judge = classifier(self.settings.humans, device) if needs_judge(self.settings, self.humans) else None
+        self.graph = self.settings.web.sites.build(seed)
+        self.corpus = Corpus(self.humans.shape)
+        self.used_humans = 0
+        self.votes: dict[str, int] = {}
+        self.measurements: dict[str, Measurement] = {}
+        scenario = self.settings
+        self.evaluator = Evaluator(
+            self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, device
+        )
+        self._populate(scenario)
+        self._archive(scenario.web.archive)
+
+    # A round
+
+    def step(self) -> None:
+        for _ in self.phases():
+            pass
+
+    def phases(self) -> Iterator[Progress]:
+        """One round; each item tells what is about to happen, or how far a training is."""
+        self.settings = self.question.at(self.round)
+        self.votes = {provider.name: 0 for provider in self.providers}
+        self.measurements = {}
+        yield self._about("publish")
+        creator.publish(self)
+        yield self._about("crawl")
+        self.agents_by_type[Scraper].do("crawl")
+        yield from self._retrain()
+        yield self._about("ask")
+        user.ask(self)
+        yield from self._measure()
+        self.corpus.close()
+        self.round += 1
+
+    def _retrain(self) -> Iterator[Progress]:
+        for provider in self.providers:
+            yield self._about("retrain", provider.name)
+            for update in provider.retrain():
+                yield Progress(self.round, "retrain", provider.name, update)
+
+    def _measure(self) -> Iterator[Progress]:
+        """New generations against the held-out human set."""
+        for provider in self.providers:
+            if provider.trained_in == self.round and provider.generator is not None:
+                yield self._about("measure", provider.name)
+                self.measurements[provider.name] = self.evaluator.measure(
+                    provider.generator, self.reward_of(provider.name)
+                )
+
+    def _about(self, phase: str, provider: str = "") -> Progress:
+        return Progress(self.round, phase, provider)
+
+    # Who exists
+
+    def _populate(self, scenario: Scenario) -> None:
+        self.providers: list[Provider] = [
+            Provider(self, settings, self.question.cards[settings.name]) for settings in scenario.providers
+        ]
+        self.scrapers: list[Scraper] = [Scraper(self, settings.name) for settings in scenario.scrapers]
+        self._members: dict[tuple[type[mesa.Agent], str], list[Any]] = {}
+        for kind, groups in ((Creator, scenario.creators), (User, scenario.users)):
+            for group in groups:
+                homes = self._sites(group.name, group.count)
+                self._members[kind, group.name] = [kind(self, group.name, int(site)) for site in homes]
+
+    def _sites(self, who: str, n: int) -> NDArray[np.int64]:
+        """n random sites."""
+        return (stream(self.seed, who, "sites").random(n) * len(self.graph)).astype(np.int64)
+
+    def _archive(self, pages: int) -> None:
+        items = self.draw_humans("archive", pages)
+        self.corpus.publish(
+            items.x,
+            label=items.y,
+            site=self._sites("archive", pages),
+            author=NOBODY,
+            maker=HUMAN,
+            generation=HUMAN,
+            lineage=0.0,
+        )
+        self.corpus.close()
+
+    # What agents ask of the world
+
+    @property
+    def running_providers(self) -> list[Provider]:
+        return [provider for provider in self.providers if provider.stopped is None]
+
+    def members(self, kind: type[mesa.Agent], group: str) -> list[Any]:
+        """The agents of a group, in order of their creation."""
+        return self._members[kind, group]
+
+    def number(self, provider: str) -> int:
+        """A provider's number: the maker of its pages."""
+        return [p.name for p in self.providers].index(provider)
+
+    def scraper_of(self, settings: ProviderSettings) -> Scraper:
+        name = self.settings.scraper_for(settings).name
+        return next(scraper for scraper in self.scrapers if scraper.name == name)
+
+    def draw_humans(self, who: str, n: int) -> Items:
+        """n human items that were never drawn in this world before (where the source is finite)."""
+        items = self.humans.draw(n, seed=self.seed, who=who, round=self.round, used=self.used_humans)
+        self.used_humans += n
+        return items
+
+    def count_votes(
+        self, serving: list[Provider], server: NDArray[np.int64], winner: NDArray[np.int64]
+    ) -> None:
+        """server (ballots, K): whose image stood in a slot; winner (ballots,): the slot that won."""
+        won = np.bincount(server[np.arange(len(winner)), winner], minlength=len(serving))
+        for provider, votes in zip(serving, won, strict=True):
+            self.votes[provider.name] += int(votes)
+
+    def reward_of(self, provider: str) -> Reward | None:
+        """What is measured as this provider's reward: the taste of the first group with one that asks it."""
+        return next((g.reward for g in self.settings.groups_of(provider) if g.reward is not None), None)
+
+
+def needs_judge(scenario: Scenario, humans: Humans) -> bool:
+    """Whether anything asks for the classifier: a reward, or a metric on labels or features of images."""
+    if len(humans.shape) != 3 or humans.classes < 2:
+        return False
+    judged = {"frechet", "class-entropy", "class-tv", "agreement"}
+    names = scenario.metrics if scenario.metrics is not None else [m.name for m in metrics.build(None, humans)]
+    return bool(judged & set(names)) or any(needs_classifier(group.reward) for group in scenario.users)
+
+
+@lru_cache(maxsize=4)
+def classifier(source: HumanSource, device: torch.device) -> Classifier:
+    """The classifier of a human source; the same for all seeds, trained once a process."""
+    from ecosystem.models.classifier import train_classifier
+
+    return train_classifier(source.open(), device)

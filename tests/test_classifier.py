@@ -1,0 +1,129 @@
+"""The classifier of human images: what it must know, and what it must never depend on."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ecosystem.errors import DataError
+from ecosystem.humans import Cifar10, Digits, Humans, Mnist, Ring8
+from ecosystem.models import classifier as module
+from ecosystem.models.classifier import Classifier, Recipe, augment, in_range, train_classifier
+from ecosystem.rng import stream, torch_stream
+
+CPU = torch.device("cpu")
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Humans:
+    return Digits().open()
+
+
+@pytest.fixture(scope="module")
+def classifier(digits: Humans) -> Classifier:
+    return train_classifier(digits, CPU)
+
+
+def accuracy(classifier: Classifier, humans: Humans) -> float:
+    held_out = humans.held_out()
+    return float((classifier.probabilities(held_out.x).argmax(axis=1) == held_out.y).mean())
+
+
+def test_it_knows_the_digits(classifier: Classifier, digits: Humans) -> None:
+    assert classifier.accuracy >= 0.97
+    assert classifier.accuracy == accuracy(classifier, digits)
+
+
+def test_shapes_types_and_ranges(classifier: Classifier, digits: Humans) -> None:
+    x = digits.held_out().x[:20]
+    features, probabilities = classifier.features(x), classifier.probabilities(x)
+    assert features.shape == (20, 64) and features.dtype == np.float64 and features.min() >= 0
+    assert probabilities.shape == (20, 10) and probabilities.dtype == np.float64
+    assert np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-12) and probabilities.min() >= 0
+    assert classifier.features(x[:0]).shape == (0, 64)
+
+
+def test_bytes_and_floats_and_tensors_are_the_same_images(classifier: Classifier, digits: Humans) -> None:
+    x = digits.held_out().x[:20]
+    floats = x.astype(np.float64) / 127.5 - 1.0
+    assert np.allclose(classifier.features(x), classifier.features(floats), atol=1e-5)
+    assert np.array_equal(classifier.features(x), classifier.features(torch.from_numpy(x)))
+
+
+def test_an_image_does_not_depend_on_those_beside_it(
+    classifier: Classifier, digits: Humans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = digits.held_out().x[:50]
+    together = classifier.features(x)
+    monkeypatch.setattr(module, "BLOCK", 7)
+    assert np.allclose(classifier.features(x), together, atol=1e-5)
+    assert np.allclose(classifier.features(x[::-1]), together[::-1], atol=1e-5)
+
+
+def test_training_is_deterministic_and_leaves_the_global_generators_alone() -> None:
+    humans = Digits(held_out=1700).open()
+    numpy_before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    one, two = (module._trained.__wrapped__(humans, CPU) for _ in range(2))
+    assert one is not two
+    for a, b in zip(one.net.parameters(), two.net.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+
+
+def test_it_is_trained_once_a_process(classifier: Classifier, digits: Humans) -> None:
+    assert train_classifier(digits, CPU) is classifier
+
+
+def test_augmentation_shifts_and_mirrors_and_nothing_else() -> None:
+    x = torch.from_numpy(stream(0, "test", "image").random((1, 3, 6, 5), dtype=np.float32))
+    plan = Recipe((16, 32, 64), (2, 2, 2), epochs=1, rate=1e-3, shift=1, mirror=True)
+    padded = torch.nn.functional.pad(x, [1] * 4, mode="replicate")
+    windows = [padded[0, :, r : r + 6, c : c + 5] for r in range(3) for c in range(3)]
+    possible = [w for window in windows for w in (window, window.flip(2))]
+    seen = augment(x.expand(400, -1, -1, -1), plan, torch_stream(CPU, 0, "test", "augment"))
+    found = [next(i for i, w in enumerate(possible) if torch.equal(w, image)) for image in seen]
+    assert set(found) == set(range(18))
+
+
+def test_bytes_come_into_range() -> None:
+    assert in_range(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize("settings", [Ring8(labelled=True), Digits(labelled=False)], ids=str)
+def test_without_labelled_images_the_remedy_is_named(settings: Ring8 | Digits) -> None:
+    with pytest.raises(DataError, match="Remedy"):
+        train_classifier(settings.open(), CPU)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "layout", "least"), [(Mnist, "mnist", 0.97), (Cifar10, "cifar10", 0.55)], ids=str
+)
+def test_it_learns_real_images(
+    settings: type[Mnist] | type[Cifar10], layout: str, least: float, tmp_path: Path
+) -> None:
+    script = DATA / "unpack.py"
+    if not script.exists():
+        pytest.skip(f"no real data to unpack: {script} is absent")
+    spec = importlib.util.spec_from_file_location("unpack", script)
+    assert spec is not None and spec.loader is not None
+    unpack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(unpack)
+    getattr(unpack, layout)(tmp_path)
+    humans = settings(root=str(tmp_path)).open()
+    assert train_classifier(humans, CPU).accuracy >= least
