@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ecosystem import metrics
 from ecosystem.humans import Humans
-from ecosystem.metrics.base import Sample, jackknife
+from ecosystem.metrics.base import Sample, replicates
 from ecosystem.models.base import Generator, to_web
 from ecosystem.rng import Streams
 from ecosystem.settings import Positive, Settings
@@ -41,10 +41,10 @@ class EvaluationSettings(Settings):
 
 @dataclass(frozen=True)
 class Measurement:
-    """Metrics by name, each with the standard error of having drawn these samples (delete-a-group jackknife)."""
+    """Metrics by name, each also without every group of the samples in turn: the jackknife's replicates."""
 
     metrics: dict[str, float]
-    errors: dict[str, float]
+    replicates: dict[str, list[float]]
 
 
 class Evaluator:
@@ -71,7 +71,7 @@ class Evaluator:
         chosen = [metric for metric in self._metrics if metric.applies(sample, self._human)]
         return Measurement(
             {metric.name: metric.measure(sample, self._human) for metric in chosen},
-            {metric.name: jackknife(metric, sample, self._human, self._settings.groups) for metric in chosen},
+            {metric.name: replicates(metric, sample, self._human, self._settings.groups) for metric in chosen},
         )
 
     def gallery(self, generator: Generator) -> NDArray[Any]:

@@ -149,7 +149,7 @@ def _provider_line(world: World, provider: Provider, ballots: int) -> Line:
             "lineage": provenance.lineage,
             "loss": provider.loss,
             "metrics": measurement.metrics,
-            "errors": measurement.errors,
+            "replicates": measurement.replicates,
         }
     return line
 

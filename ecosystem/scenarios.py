@@ -30,7 +30,7 @@ from ecosystem.documents import dump as to_yaml
 from ecosystem.errors import ScenarioError
 from ecosystem.evaluation import EvaluationSettings
 from ecosystem.humans import HumanSource, Humans
-from ecosystem.models import Gaussian, cards
+from ecosystem.models import Diffusion, Gaussian, cards
 from ecosystem.models.cards import Card
 from ecosystem.models.nets import UNetSettings
 from ecosystem.settings import Count, Name, Positive, PositiveFloat, Settings
@@ -361,10 +361,10 @@ def _reward_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
     for number, group in enumerate(scenario.users):
         route = ("users", number, "reward")
         reward = group.reward
-        if needs_classifier(reward) and not (images and humans.classes > 1):
+        if needs_classifier(reward) and humans.known_classes < 2:
             yield route, f"there is no classifier for `{humans.name}`", "use `kind: distance` on vectors"
-        elif isinstance(reward, ClassConfidence) and reward.class_ >= humans.classes:
-            yield (*route, "class"), f"`{humans.name}` has classes 0 to {humans.classes - 1}", ""
+        elif isinstance(reward, ClassConfidence) and reward.class_ >= humans.known_classes:
+            yield (*route, "class"), f"`{humans.name}` has classes 0 to {humans.known_classes - 1}", ""
         elif isinstance(reward, Distance) and (images or len(reward.to) != humans.shape[0]):
             shape = "images" if images else f"vectors of {humans.shape[0]} numbers"
             yield (*route, "to"), f"a distance needs a point like the data, and `{humans.name}` has {shape}", ""
@@ -414,9 +414,14 @@ def _model_checks(scenario: Scenario, humans: Humans, found: Mapping[str, Card])
         card = found.get(provider.name)
         if card is None or isinstance(card.model, Gaussian):
             continue
-        if isinstance(card.model.net, UNetSettings) and len(humans.shape) != 3:
+        if len(humans.shape) == 3:
+            continue
+        if isinstance(card.model.net, UNetSettings):
             problem = f"`{card.name}` has a U-Net, which needs images, and `{humans.name}` has vectors"
             yield ("providers", number, "model"), problem, "use a card with an MLP"
+        if isinstance(card.model, Diffusion) and card.model.sampler.clip:
+            problem = f"`{card.name}` clips to [-1, 1], the range of images, and `{humans.name}` has vectors"
+            yield ("providers", number, "model"), problem, "set `sampler.clip: false`"
 
 
 def resolved_yaml(question: Question) -> str:

@@ -20,6 +20,7 @@ from ecosystem.summary import (
     Evidence,
     GenerationSummary,
     HumansInfo,
+    MetricInfo,
     ProviderSummary,
     Stopped,
     Summary,
@@ -52,7 +53,7 @@ def summarise(record: RunRecord, question: Question) -> Summary:
         "providers": providers,
         "web": _web(every),
         "claims": _claims(question, every, found),
-        "metrics": {m.name: {"unit": m.unit, "better": m.better} for m in _metrics(question)},
+        "metrics": _metrics_measured(question, providers),
     }
     return summary
 
@@ -83,6 +84,11 @@ def _with_cards(question: Question, tree: dict[str, Any]) -> Question:
 
 def _metrics(question: Question) -> list[Any]:
     return list(metrics.build(question.scenario.metrics, question.scenario.humans.open()))
+
+
+def _metrics_measured(question: Question, providers: dict[str, ProviderSummary]) -> dict[str, MetricInfo]:
+    found = {name for p in providers.values() for g in p["generations"] for name in g["metrics"]}
+    return {m.name: {"unit": m.unit, "better": m.better} for m in _metrics(question) if m.name in found}
 
 
 def _samples(question: Question) -> int:
@@ -130,9 +136,9 @@ def _evidence(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> 
     measured = [m.name for m in _metrics(question)]
     distance = next((d for d in (verdicts.DISTANCES if images else verdicts.DISTANCES[::-1]) if d in measured), None)
     judged = [m for m in (distance, *verdicts.DIVERSITIES) if m in measured]
-    groups, samples = question.scenario.evaluation.groups, _samples(question)
+    samples = _samples(question)
     found = [
-        verdicts.evidence(m, [verdicts.provider_series(lines, name, m) for lines in runs], groups, samples)
+        verdicts.evidence(m, [verdicts.provider_series(lines, name, m) for lines in runs], samples)
         for m in judged
         if m is not None
     ]
@@ -250,7 +256,7 @@ def _claims(question: Question, runs: Sequence[Sequence[Line]], found: Any) -> l
 
     claims: list[ClaimSummary] = []
     for claim in (grammar.dump(c) for c in question.scenario.claims):
-        judged = verdicts.judge(claim, runs, question.scenario.evaluation.groups, found)
+        judged = verdicts.judge(claim, runs, found)
         claims.append(
             {
                 "text": verdicts.in_words(claim),

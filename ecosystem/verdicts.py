@@ -8,7 +8,8 @@ the exponential of the class entropy).
 
 *Interval.* Over S seeds the logarithms of the ratios have mean d and standard error s / sqrt(S); the interval is
 Student's at 95 %. With one seed there is nothing to say about other seeds: the interval then covers only the draw of
-the evaluation samples (delete-a-group jackknife), and the verdict's note says so.
+the evaluation samples, and the verdict's note says so. It is a delete-a-group jackknife of the *change*: sample i of
+every generation has the same prompt and noise, so most of what one draw adds to generation 0 it also adds to the end.
 
 *Reading*, with a margin of 1.25 on what matters:
 
@@ -45,94 +46,110 @@ DIVERSITIES = ("recall", "modes", "class-entropy")
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval; ``single`` where one seed's evaluation noise is all that is covered."""
+    """An estimate with its 95 % interval."""
 
     effect: float
     low: float
     high: float
-    single: bool = False
 
     def map(self, function: Callable[[float], float]) -> Interval:
         """Through an increasing function."""
-        return Interval(function(self.effect), function(self.low), function(self.high), self.single)
+        return Interval(function(self.effect), function(self.low), function(self.high))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number of one seed, and the same number without each group of the evaluation samples (none: it was counted)."""
+
+    value: float
+    replicates: tuple[float, ...] = ()
+
+    def error(self) -> float:
+        """Standard error by the delete-a-group jackknife: se^2 = (G - 1)/G sum (theta_g - mean)^2."""
+        groups = len(self.replicates)
+        return math.sqrt((groups - 1) * np.var(self.replicates)) if groups else 0.0
+
+    @staticmethod
+    def of(function: Callable[..., float], *estimates: Estimate) -> Estimate:
+        """The function of estimates that share their samples. Counted ones are the same without any group."""
+        groups = max(len(e.replicates) for e in estimates)
+        columns = [e.replicates or (e.value,) * groups for e in estimates]
+        return Estimate(
+            function(*(e.value for e in estimates)), tuple(function(*row) for row in zip(*columns, strict=True))
+        )
 
 
 @dataclass(frozen=True)
 class Series:
-    """One number by generation (or round) of one seed, with the standard error of measuring it."""
+    """One number by generation (or round) of one seed; None where there is no such number."""
 
-    values: Sequence[float | None]
-    errors: Sequence[float]
+    values: Sequence[Estimate | None]
 
-    def end(self) -> tuple[float | None, float]:
-        """The mean of the last quarter, and its error; the samples share their noise, so errors do not average out."""
-        tail = max(1, len(self.values) // 4)
-        values = [v for v in self.values[-tail:] if v is not None]
-        if not values:
-            return None, 0.0
-        return float(np.mean(values)), float(np.mean(self.errors[-tail:]))
+    def start(self) -> Estimate | None:
+        return self.values[0] if self.values else None
 
-    def start(self) -> tuple[float | None, float]:
-        return (self.values[0], self.errors[0]) if self.values else (None, 0.0)
+    def end(self) -> Estimate | None:
+        """The mean of the last quarter."""
+        tail = [e for e in self.values[-max(1, len(self.values) // 4) :] if e is not None]
+        return Estimate.of(lambda *values: float(np.mean(values)), *tail) if tail else None
+
+    def at(self, generation: int) -> Estimate | None:
+        return self.values[generation] if generation < len(self.values) else None
 
 
-def interval(values: Sequence[float], errors: Sequence[float], groups: int) -> Interval | None:
-    """Student's interval of the mean over seeds; over one seed, that of its measurement error.
-
-    values, errors: (seeds,), one effect a seed and its measurement error; groups: of the jackknife.
-    """
+def interval(estimates: Sequence[Estimate]) -> Interval | None:
+    """Student's interval of the mean over seeds; over one seed, that of its jackknife."""
     from scipy.stats import t
 
-    if len(values) == 0 or not all(map(math.isfinite, values)):
+    values = [e.value for e in estimates]
+    if not values or not all(map(math.isfinite, values)):
         return None
     mean = float(np.mean(values))
     if len(values) == 1:
-        half = float(t.ppf(0.5 + LEVEL / 2, groups - 1)) * errors[0]
-        return Interval(mean, mean - half, mean + half, single=True)
-    half = float(t.ppf(0.5 + LEVEL / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+        freedom, error = max(1, len(estimates[0].replicates) - 1), estimates[0].error()
+    else:
+        freedom, error = len(values) - 1, float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = float(t.ppf(0.5 + LEVEL / 2, freedom)) * error
     return Interval(mean, mean - half, mean + half)
 
 
-def log_ratio(start: tuple[float | None, float], end: tuple[float | None, float], floor: float) -> tuple[float, float]:
-    """log(end / start) and its error by the delta method; ``floor`` keeps a lost metric from being infinitely lost."""
-    if start[0] is None or end[0] is None:
-        return math.nan, 0.0
-    a, b = max(start[0], floor), max(end[0], floor)
-    return math.log(b / a), math.hypot(start[1] / a, end[1] / b)
+def change(function: Callable[[float, float], float], a: Estimate | None, b: Estimate | None) -> Estimate:
+    """function(a, b), not a number where either is missing."""
+    return Estimate(math.nan) if a is None or b is None else Estimate.of(function, a, b)
+
+
+def log_ratio(floor: float) -> Callable[[float, float], float]:
+    """log(end / start); ``floor`` keeps a lost metric from being infinitely lost."""
+    return lambda start, end: math.log(max(end, floor) / max(start, floor))
 
 
 # Judging a provider
 
 
-def evidence(metric: str, runs: Sequence[Series], groups: int, samples: int) -> Evidence | None:
+def evidence(metric: str, runs: Sequence[Series], samples: int) -> Evidence | None:
     """The change of a metric over seeds, and what it reads; None where it was not measured."""
-    runs = [run for run in runs if len(run.values) and run.start()[0] is not None]
-    if not runs:
+    starts = [start.value for run in runs if (start := run.start()) is not None]
+    if not starts:
         return None
-    start = float(np.mean([run.start()[0] for run in runs]))
-    ends = [run.end()[0] for run in runs]
-    end = float(np.mean([e for e in ends if e is not None])) if any(e is not None for e in ends) else None
-    generations = min(len(run.values) for run in runs)
-    if generations < 2:
-        return _evidence(metric, start, end, None, "undecided")
-    worse = [_worse(metric, run, samples) for run in runs]
-    found = interval([w for w, _ in worse], [e for _, e in worse], groups)
+    ends = [end.value for run in runs if (end := run.end()) is not None]
+    start, end = float(np.mean(starts)), float(np.mean(ends)) if ends else None
+    found = None
+    if min(len(run.values) for run in runs) > 1:
+        found = interval([change(_worse(metric, samples), run.start(), run.end()) for run in runs])
     if found is None:
         return _evidence(metric, start, end, None, "undecided")
     found = found.map(math.exp)
     return _evidence(metric, start, end, found, read(found, metric in DIVERSITIES))
 
 
-def _worse(metric: str, run: Series, samples: int) -> tuple[float, float]:
-    """How much worse on the logarithmic scale, and its error, for one seed."""
+def _worse(metric: str, samples: int) -> Callable[[float, float], float]:
+    """How much worse the end is than the start, on the logarithmic scale."""
     if metric in DISTANCES:
-        return log_ratio(run.start(), run.end(), floor=1e-12)
+        return log_ratio(1e-12)
     if metric == "class-entropy":
         # The entropy is the logarithm of the number of classes in use: its difference is the log ratio already.
-        (a, ea), (b, eb) = run.start(), run.end()
-        return (math.nan if a is None or b is None else a - b), math.hypot(ea, eb)
-    change, error = log_ratio(run.start(), run.end(), floor=0.5 / samples)
-    return -change, error
+        return lambda start, end: start - end
+    return lambda start, end: -log_ratio(0.5 / samples)(start, end)
 
 
 def _evidence(
@@ -176,26 +193,35 @@ def of_run(verdicts: Iterable[Verdict]) -> Verdict:
 # Series out of records
 
 
+# What is counted of a training set: metric name -> key in the records.
+COUNTED = {"lambda": "lambda", "synthetic-share": "synthetic_share", "lineage": "lineage", "data-set-pages": "pages"}
+
+
 def provider_series(lines: Sequence[Line], provider: str, metric: str) -> Series:
     """A metric or count of a provider by generation; `vote-share` by round."""
     rows = [line["providers"][provider] for line in lines]
     if metric == "vote-share":
-        return Series([row["vote_share"] for row in rows if row["vote_share"] is not None], [0.0] * len(rows))
+        return _counted(row["vote_share"] for row in rows)
     trained = [row["trained"] for row in rows if "trained" in row]
-    counted = {"lambda": "lambda", "synthetic-share": "synthetic_share", "lineage": "lineage"}
-    if metric in counted:
-        return Series([row[counted[metric]] for row in trained], [0.0] * len(trained))
-    if metric == "data-set-pages":
-        return Series([row["pages"] for row in trained], [0.0] * len(trained))
+    if metric in COUNTED:
+        return _counted(row[COUNTED[metric]] for row in trained)
     return Series(
-        [row["metrics"].get(metric) for row in trained],
-        [row["errors"].get(metric, 0.0) for row in trained],
+        [
+            Estimate(row["metrics"][metric], tuple(row["replicates"].get(metric, ())))
+            if metric in row["metrics"]
+            else None
+            for row in trained
+        ]
     )
 
 
 def web_series(lines: Sequence[Line], metric: str) -> Series:
     """A count of the web by round."""
-    return Series([line["web"][metric.replace("-", "_")] for line in lines], [0.0] * len(lines))
+    return _counted(line["web"][metric.replace("-", "_")] for line in lines)
+
+
+def _counted(values: Iterable[float | None]) -> Series:
+    return Series([None if value is None else Estimate(value) for value in values])
 
 
 # Claims
@@ -208,7 +234,7 @@ class Judged:
     evidence: str
 
 
-def judge(claim: dict[str, Any], runs: Sequence[Sequence[Line]], groups: int, verdicts: dict[str, Verdict]) -> Judged:
+def judge(claim: dict[str, Any], runs: Sequence[Sequence[Line]], verdicts: dict[str, Verdict]) -> Judged:
     """A claim (its YAML mapping) over the seeds' records."""
     word, of = claim["is"], claim.get("of")
     if word in WORST_FIRST:
@@ -216,37 +242,28 @@ def judge(claim: dict[str, Any], runs: Sequence[Sequence[Line]], groups: int, ve
         held: Judgement = "undecided" if actual == "undecided" else "held" if actual == word else "refuted"
         return Judged(held, None, f"the verdict on {of} is {actual}")
     series = [_series(lines, of, claim["metric"]) for lines in runs]
-    series = [s for s in series if len(s.values)]
-    if not series:
-        return Judged("undecided", None, "nothing was measured")
+    if not all(len(s.values) for s in series):
+        return Judged("undecided", None, "not measured in every seed")
+    if word in ("lower-than", "higher-than"):
+        return _comparison(claim, series, runs)
+    if min(len(s.values) for s in series) < 2:
+        return Judged("undecided", None, "one generation has no trend")
     if word in ("increasing", "decreasing"):
-        return _trend(series, groups, upwards=word == "increasing")
-    if word in ("bounded", "outgrows"):
-        return _factor(series, groups, claim["within"] if word == "bounded" else claim["factor"], word == "bounded")
-    return _comparison(claim, series, runs, groups)
+        found = interval([change(_difference, s.start(), s.end()) for s in series])
+        return _sign(found, word == "increasing", "changed by")
+    return _factor(series, claim["within"] if word == "bounded" else claim["factor"], word == "bounded")
 
 
 def _series(lines: Sequence[Line], of: str | None, metric: str) -> Series:
     return provider_series(lines, of, metric) if of else web_series(lines, metric)
 
 
-def _difference(a: tuple[float | None, float], b: tuple[float | None, float]) -> tuple[float, float]:
-    return (math.nan if a[0] is None or b[0] is None else a[0] - b[0]), math.hypot(a[1], b[1])
+def _difference(start: float, end: float) -> float:
+    return end - start
 
 
-def _trend(series: Sequence[Series], groups: int, upwards: bool) -> Judged:
-    if min(len(s.values) for s in series) < 2:
-        return Judged("undecided", None, "one generation has no trend")
-    changes = [_difference(s.end(), s.start()) for s in series]
-    found = interval([c for c, _ in changes], [e for _, e in changes], groups)
-    return _sign(found, upwards, "changed by")
-
-
-def _factor(series: Sequence[Series], groups: int, limit: float, bounded: bool) -> Judged:
-    if min(len(s.values) for s in series) < 2:
-        return Judged("undecided", None, "one generation cannot grow")
-    logs = [log_ratio(s.start(), s.end(), floor=1e-12) for s in series]
-    found = interval([v for v, _ in logs], [e for _, e in logs], groups)
+def _factor(series: Sequence[Series], limit: float, bounded: bool) -> Judged:
+    found = interval([change(log_ratio(1e-12), s.start(), s.end()) for s in series])
     if found is None:
         return Judged("undecided", None, "not measured at the end")
     found = found.map(math.exp)
@@ -254,31 +271,21 @@ def _factor(series: Sequence[Series], groups: int, limit: float, bounded: bool) 
     verdict: Judgement = "undecided"
     if below or above:
         verdict = "held" if below == bounded else "refuted"
-    return Judged(verdict, found, f"{_words(found)} times its generation 0, the limit being {limit:g}")
+    return Judged(verdict, found, f"times its generation 0, the limit being {limit:g}")
 
 
-def _comparison(
-    claim: dict[str, Any], series: Sequence[Series], runs: Sequence[Sequence[Line]], groups: int
-) -> Judged:
-    higher = claim["is"] == "higher-than"
-    than = claim.get("than")
+def _comparison(claim: dict[str, Any], series: Sequence[Series], runs: Sequence[Sequence[Line]]) -> Judged:
+    higher, than = claim["is"] == "higher-than", claim.get("than")
     if than is None:
-        pairs = [_difference(s.end(), (claim["value"], 0.0)) for s in series]
-        found = interval([p for p, _ in pairs], [e for _, e in pairs], groups)
-        return _sign(found, higher, f"against {claim['value']:g} differs by")
+        limit = Estimate(claim["value"])
+        found = interval([change(_difference, limit, s.end()) for s in series])
+        return _sign(found, higher, f"difference from {claim['value']:g}")
     of, generation = than.get("of") or claim["of"], than.get("generation")
     others = [_series(lines, of, claim["metric"]) for lines in runs]
-    if generation is None:
-        ends = [other.end() for other in others]
-    else:
-        ends = [
-            (o.values[generation], o.errors[generation]) if generation < len(o.values) else (None, 0.0)
-            for o in others
-        ]
-    pairs = [_difference(s.end(), other) for s, other in zip(series, ends, strict=True)]
-    found = interval([p for p, _ in pairs], [e for _, e in pairs], groups)
+    sides = [other.end() if generation is None else other.at(generation) for other in others]
+    found = interval([change(_difference, other, s.end()) for s, other in zip(series, sides, strict=True)])
     whom = of if generation is None else f"generation {generation} of {of}"
-    return _sign(found, higher, f"differs from {whom} by")
+    return _sign(found, higher, f"difference from {whom}")
 
 
 def _sign(found: Interval | None, positive: bool, words: str) -> Judged:
@@ -290,11 +297,7 @@ def _sign(found: Interval | None, positive: bool, words: str) -> Judged:
         verdict = "held" if up == positive else "refuted"
     elif found.low == found.high == 0.0:
         verdict = "refuted"  # exactly no change, counted, not estimated
-    return Judged(verdict, found, f"{words} {_words(found)}")
-
-
-def _words(found: Interval) -> str:
-    return f"{found.effect:.3g} [{found.low:.3g}, {found.high:.3g}]"
+    return Judged(verdict, found, words)
 
 
 def in_words(claim: dict[str, Any]) -> str:

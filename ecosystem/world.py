@@ -8,7 +8,7 @@ archive do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +174,7 @@ class World(mesa.Model):
 
 def needs_judge(scenario: Scenario, humans: Humans) -> bool:
     """Whether anything asks for the classifier: a reward, or a metric on labels or features of images."""
-    if len(humans.shape) != 3 or humans.classes < 2:
+    if humans.known_classes < 2:
         return False
     judged = {"frechet", "class-entropy", "class-tv", "agreement"}
     names = scenario.metrics if scenario.metrics is not None else [m.name for m in metrics.build(None, humans)]
@@ -186,4 +186,6 @@ def classifier(source: HumanSource, device: torch.device) -> Classifier:
     """The classifier of a human source; the same for all seeds, trained once a process."""
     from ecosystem.models.classifier import train_classifier
 
-    return train_classifier(source.open(), device)
+    # It learns from the labels also where models are not told them.
+    labelled = replace(source, labelled=True) if hasattr(source, "labelled") else source
+    return train_classifier(labelled.open(), device)

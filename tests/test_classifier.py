@@ -77,16 +77,11 @@ def test_an_image_does_not_depend_on_those_beside_it(
 def test_training_is_deterministic_and_leaves_the_global_generators_alone() -> None:
     humans = Digits(held_out=1700).open()
     numpy_before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    one, two = (module._trained.__wrapped__(humans, CPU) for _ in range(2))
-    assert one is not two
+    one, two = (train_classifier(humans, CPU) for _ in range(2))
     for a, b in zip(one.net.parameters(), two.net.parameters(), strict=True):
         assert torch.equal(a, b)
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
-
-
-def test_it_is_trained_once_a_process(classifier: Classifier, digits: Humans) -> None:
-    assert train_classifier(digits, CPU) is classifier
 
 
 def test_augmentation_shifts_and_mirrors_and_nothing_else() -> None:

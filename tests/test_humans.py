@@ -190,7 +190,7 @@ def test_unlabelled_sources_draw_the_same_items() -> None:
 def test_the_moons_lie_on_the_curves_of_scikit_learn() -> None:
     from sklearn.datasets import make_moons
 
-    curve, labels = make_moons(4000, noise=None)
+    curve, labels = make_moons(4000, shuffle=False, noise=None, random_state=0)
     items = TwoMoons(noise=1e-6, labelled=True).open().draw(500, seed=0, who="a", round=0, used=0)
     for moon in (0, 1):
         ours, theirs = items.x[items.y == moon], curve[labels == moon]

@@ -532,7 +532,7 @@ def test_sparks_share_a_scale_and_leave_gaps() -> None:
     on = Scale(0.0, 1.0)
     assert spark([0.0, None, 0.5, 1.0], on, 1, UNICODE) == "▁ ▄▇"
     assert spark([0.0, 0.5], on, 1, UNICODE) == "▁▄", "the second series does not reach the top of the scale"
-    assert spark([3.0, 3.0], Scale(3.0, 3.0), 1, UNICODE) == "▃▃", "no range: neither high nor low"
+    assert spark([3.0, 3.0], Scale(3.0, 3.0), 1, UNICODE) == "▄▄", "no range: neither high nor low"
     assert spark([0.0, math.nan, 1.0], on, 1, ASCII) == "_ #"
 
 

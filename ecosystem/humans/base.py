@@ -47,6 +47,7 @@ class Humans(ABC):
     name: str  # the YAML key ``source``
     shape: tuple[int, ...]  # of one item: (D,) for vectors, (C, H, W) for images
     classes: int  # 1 where items carry no label
+    known_classes: int = 0  # that a classifier can learn to tell, also where the items carry no label here
     pool_size: int | None  # items that draw can hand out in one run; None: endless
     modes: Modes | None  # where the density is a mixture of known modes
 
@@ -96,8 +97,11 @@ class Reservoir(Humans):
 
     modes = None
 
-    def __init__(self, name: str, training: Items, held_out: Items, classes: int) -> None:
+    def __init__(
+        self, name: str, training: Items, held_out: Items, classes: int, known_classes: int | None = None
+    ) -> None:
         self.name, self.classes = name, classes
+        self.known_classes = classes if known_classes is None else known_classes
         self.shape, self.pool_size = tuple(training.x.shape[1:]), len(training)
         self._training, self._held_out = training, held_out
 

@@ -37,7 +37,7 @@ def _reservoir(settings: Digits) -> Humans:
     scans = _scans() if settings.labelled else unlabelled(_scans())
     order = stream(0, "humans", "digits split").permutation(len(scans))
     held_out, training = scans.take(order[: settings.held_out]), scans.take(order[settings.held_out :])
-    return Reservoir("digits", training, held_out, classes=10 if settings.labelled else 1)
+    return Reservoir("digits", training, held_out, 10 if settings.labelled else 1, known_classes=10)
 
 
 def _scans() -> Items:

@@ -72,7 +72,7 @@ def _reservoir(settings: Mnist | Cifar10, root: Path) -> Humans:
     held_out = test_set.take(order[: settings.held_out])
     if settings.labelled:
         return Reservoir(settings.source, training, held_out, classes=10)
-    return Reservoir(settings.source, unlabelled(training), unlabelled(held_out), classes=1)
+    return Reservoir(settings.source, unlabelled(training), unlabelled(held_out), 1, known_classes=10)
 
 
 def _read(source: str, root: Path, *, train: bool) -> Items:

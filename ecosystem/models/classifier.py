@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def recipe(shape: tuple[int, ...]) -> Recipe:
     """For images (C, H, W); a size in between takes the recipe of the next larger one."""
     side, colour = max(shape[1:]), shape[0] == 3
     if side <= 8:
-        return Recipe((16, 32, 32), (1, 2, 1), epochs=15, rate=5e-3, shift=1, mirror=colour)
+        return Recipe((16, 32, 32), (1, 2, 1), epochs=12, rate=1e-2, shift=1, mirror=colour)
     if side <= 28:
         return Recipe((16, 32, 32), (2, 2, 1), epochs=3, rate=5e-3, shift=2, mirror=colour)
     return Recipe((16, 32, 64), (2, 2, 2), epochs=6, rate=5e-3, shift=2, mirror=colour)
@@ -95,18 +94,13 @@ class Classifier:
 
 
 def train_classifier(humans: Humans, device: torch.device) -> Classifier:
-    """The classifier of a human source; the same for every seed, hence trained once a process."""
+    """The classifier of a human source, the same for every seed."""
     if len(humans.shape) != 3 or humans.classes < 2:
         raise DataError(
             f"humans: source '{humans.name}' has no labelled images, so no classifier can be trained on it.\n"
             "Remedy: `labelled: true` on a source of images (digits, mnist, cifar10), or metrics and rewards "
             "that need no classifier."
         )
-    return _trained(humans, device)
-
-
-@lru_cache(maxsize=2)
-def _trained(humans: Humans, device: torch.device) -> Classifier:
     plan = recipe(humans.shape)
     net = _initial(humans, plan).to(device)
     for _ in training(net, humans.pool(POOL), plan, device):
@@ -134,7 +128,8 @@ def training(net: Net, items: Items, plan: Recipe, device: torch.device) -> Iter
     x, y = torch.from_numpy(items.x).to(device), torch.from_numpy(items.y).to(device)
     generator = torch_stream(CPU, 0, "classifier", "batches")
     updates = plan.epochs * math.ceil(len(x) / BATCH)
-    optimiser = torch.optim.AdamW(net.parameters(), weight_decay=0.01)
+    fused = device.type in ("cpu", "cuda")
+    optimiser = torch.optim.AdamW(net.parameters(), weight_decay=0.01, fused=fused)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, total_steps=updates)
     for _ in range(plan.epochs):
         for index in torch.split(torch.randperm(len(x), generator=generator), BATCH):

@@ -29,7 +29,7 @@ ScheduleKind = Literal["linear", "cosine"]
 
 @dataclass(frozen=True)
 class DdimSampler(Settings):
-    """``steps`` sampler steps; ``clip`` keeps the predicted image inside [-1, 1] (images only)."""
+    """``steps`` sampler steps; ``clip`` keeps the predicted image inside [-1, 1] (for images)."""
 
     steps: Positive = 50
     spacing: Literal["linear", "quadratic"] = "linear"
@@ -41,8 +41,17 @@ class Diffusion(NeuralFamily):
     family: Literal["diffusion"] = "diffusion"
     times: Positive = 1000
     schedule: ScheduleKind = "cosine"
-    prediction: Literal["noise", "velocity"] = "noise"
+    prediction: Literal["noise", "velocity"] = "velocity"
     sampler: DdimSampler = DdimSampler()
+
+    def __post_init__(self) -> None:
+        # The cosine schedule ends at a_T = 2e-9: the first DDIM step would blow the error of the predicted noise
+        # up by sqrt(a_prev / a_T), several hundred. (The linear one has about 1.2 there.)
+        if self.prediction == "noise" and self.schedule == "cosine" and not self.sampler.clip:
+            raise ValueError(
+                "prediction: noise with schedule: cosine explodes in the first sampler step; use prediction: velocity, "
+                "schedule: linear, or (images) sampler: {clip: true}"
+            )
 
     def loss(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         s = torch.randint(1, self.times + 1, (len(x),), generator=generator, device=x.device)
@@ -68,7 +77,7 @@ class Diffusion(NeuralFamily):
             image = (x - math.sqrt(1 - a) * output) / math.sqrt(a)
         else:
             image = math.sqrt(a) * x - math.sqrt(1 - a) * output
-        if self.sampler.clip and x.ndim == 4:
+        if self.sampler.clip:
             image = image.clamp(-1, 1)
         return image, (x - math.sqrt(a) * image) / math.sqrt(1 - a)
 

@@ -4,9 +4,13 @@
 
 Lipman et al., Flow Matching for Generative Modeling, 2022, arXiv 2210.02747. ``coupling: minibatch-ot`` pairs the
 noise and data of a batch by the exact optimal transport plan (Tong et al., Improving and Generalizing Flow-Based
-Generative Models with Minibatch Optimal Transport, 2023, arXiv 2302.00482; POT's solver). The plan pairs *within a
-class*: across classes it would let the label leak into the noise, and a prompt would then see noise that its class
-was never trained on.
+Generative Models with Minibatch Optimal Transport, 2023, arXiv 2302.00482). The plan pairs *within a class*: across
+classes it would let the label leak into the noise, and a prompt would then see noise that its class was never
+trained on.
+
+Between equally many points of equal weight an optimal plan is a permutation (Birkhoff), so the plan is an assignment:
+SciPy's solver finds the same one as POT's network simplex (a test holds them together) in a sixth of the time,
+0.7 against 4.6 ms for a batch of 128 in ten classes.
 """
 
 from __future__ import annotations
@@ -58,13 +62,16 @@ class FlowMatching(NeuralFamily):
 
 def pair(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """The permutation (N,) that pairs noise z[p[i]] with x[i] at least total squared distance within classes."""
-    import ot
+    from scipy.optimize import linear_sum_assignment
 
     permutation = np.arange(len(x))
-    labels, zs, xs = y.cpu().numpy(), z.flatten(1).cpu().numpy(), x.flatten(1).cpu().numpy()
+    labels = y.cpu().numpy()
+    # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, and only the last term depends on who is paired with whom.
+    gain = (x.flatten(1) @ z.flatten(1).T).cpu().numpy()
+    if not np.isfinite(gain).all():
+        return torch.arange(len(x), device=z.device)  # nothing to pair; the loss will say what is wrong
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        cost = ot.dist(xs[members], zs[members])
-        # Uniform weights and equal sizes: the optimal plan is a permutation (Birkhoff).
-        permutation[members] = members[ot.emd([], [], cost).argmax(axis=1)]
+        _, partner = linear_sum_assignment(gain[np.ix_(members, members)], maximize=True)
+        permutation[members] = members[partner]
     return torch.from_numpy(permutation).to(z.device)

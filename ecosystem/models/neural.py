@@ -61,11 +61,13 @@ class NeuralGenerator(Generator):
 
     @torch.no_grad()
     def sample(self, y: Tensor, noise: Tensor) -> Tensor:
+        if len(y) == 0:  # attention layers refuse an empty batch
+            return noise.new_empty((0, *self.shape))
         net = self.training.ema.eval()
         with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=y.device.type == "cuda"):
             blocks = zip(y.split(SAMPLE_BLOCK), noise.split(SAMPLE_BLOCK), strict=True)
             x = [self.family.integrate(net, labels, z).float() for labels, z in blocks]
-        return torch.cat(x) if x else noise.new_empty((0, *self.shape))
+        return torch.cat(x)
 
     def state(self) -> dict[str, Tensor]:
         return dict(self.training.ema.state_dict())

@@ -12,6 +12,9 @@ from functools import lru_cache
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from ecosystem.reports.glyphs import encodable
+from ecosystem.reports.layout import one_line
+
 SCALE = 2
 INK = "#222222"
 FAINT = "#777777"
@@ -42,7 +45,7 @@ class Canvas:
 
     def fitting(self, text: str, width: float, size: int = 13) -> str:
         """The text on one line, cut where it would be wider than `width`."""
-        text = " ".join(text.split())
+        text = encodable(one_line(text), "ascii")  # Pillow's font knows little else
         if self.text_width(text, size) <= width:
             return text
         while text and self.text_width(text + "...", size) > width:
@@ -79,7 +82,7 @@ class Canvas:
         """As a file. Given a palette it has 256 colours, those among them: a third of the size."""
         reduced = self.image.convert("RGB").reduce(SCALE)
         buffer = io.BytesIO()
-        (_few_colours(reduced, palette) if palette else reduced).save(buffer, "PNG", optimize=True)
+        (_few_colours(reduced, palette) if palette else reduced).save(buffer, "PNG")
         return buffer.getvalue()
 
 

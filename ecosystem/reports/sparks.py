@@ -25,7 +25,7 @@ def finite(series: Series) -> list[float]:
 class Scale:
     """The range of one number over everything it is compared with.
 
-    One provider that runs away must not flatten the others, so a wide range of positive numbers is logarithmic.
+    One provider that runs away must not flatten the others: a wide range of positive numbers is logarithmic.
     """
 
     low: float

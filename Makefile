@@ -1,0 +1,41 @@
+# Two commands for a bare machine: `make demo` and `make test`. Both set everything up in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow bench lint references schema setup clean
+
+setup: $(READY)
+
+# The stamp is older than pyproject.toml when dependencies changed. PyTorch's CUDA build is 5 GB: two to three minutes.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(READY)
+
+demo: setup
+	$(BIN)/ecosystem run lambda-mixture
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+bench: setup
+	$(BIN)/python -m pytest -m bench -s
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# All reference reports anew (about an hour on two cores); `make references ONLY=ring-8` makes one.
+references: setup
+	$(BIN)/python -m ecosystem.references $(ONLY)
+
+schema: setup
+	$(BIN)/python -c 'import json; from ecosystem import grammar, scenarios; print(json.dumps(grammar.schema(scenarios.Scenario), indent=1))' > scenarios/schema.json
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,108 @@
+"""Measuring a card's clean-data baseline: generation 0 of a world that holds human pages alone.
+
+``ecosystem models --measure CARD`` runs it over three seeds under each condition of CONDITIONS that suits the card,
+and writes the means into the card's file, below its last line ``baselines:``. The seconds are those of training on
+the machine at hand.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecosystem import compute
+from ecosystem.documents import dump
+from ecosystem.errors import ScenarioError
+from ecosystem.models import cards
+from ecosystem.run import round_line
+from ecosystem.scenarios import Question, from_text
+from ecosystem.world import World
+
+SEEDS = (0, 1, 2)
+
+# card -> the human data it is measured on, and how many pages of them
+CONDITIONS: dict[str, list[tuple[dict[str, Any], int]]] = {
+    "flow-matching-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
+    "flow-matching-digits-unlabelled": [({"source": "digits", "labelled": False}, 1000)],
+    "diffusion-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
+    "diffusion-2d": [({"source": "ring-8"}, 2000)],
+    "flow-matching-2d": [({"source": "ring-8"}, 2000)],
+}
+
+
+def measure(name: str, say: Callable[[str], None]) -> None:
+    """Measure and write. Raises ScenarioError for a card without conditions."""
+    if name not in CONDITIONS:
+        raise ScenarioError(f"there are no conditions to measure `{name}` under; known: {', '.join(CONDITIONS)}")
+    found = []
+    for humans, pages in CONDITIONS[name]:
+        rows = [_one(question(name, humans, pages), seed) for seed in SEEDS]
+        found.append(_mean(humans, pages, rows))
+        say(f"{name} on {humans['source']} ({pages:,} pages): {found[-1]['metrics']}")
+    write(cards.path_of(name), found)
+
+
+def question(card: str, humans: dict[str, Any], pages: int) -> Question:
+    """A world of one round without users."""
+    world = {
+        "name": f"clean-{card}",
+        "rounds": 1,
+        "humans": humans,
+        "web": {"archive": pages},
+        "providers": [{"name": "lab", "model": card}],
+    }
+    return from_text(dump(world), origin="baseline")
+
+
+def _one(asked: Question, seed: int) -> dict[str, Any]:
+    world = World(asked, seed, compute.set_up())
+    updates, seconds, began = 0, 0.0, time.perf_counter()
+    for progress in world.phases():
+        if progress.update is not None:
+            updates, seconds = progress.update.done, time.perf_counter() - began
+        elif progress.phase == "retrain":
+            began = time.perf_counter()
+    metrics = round_line(world)["providers"]["lab"]["trained"]["metrics"]
+    return {"metrics": metrics, "updates": updates, "seconds": seconds}
+
+
+def _mean(humans: dict[str, Any], pages: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    names = [name for name in rows[0]["metrics"] if name not in ("variance",)]
+    return {
+        "humans": humans["source"],
+        "pages": pages,
+        "seeds": len(rows),
+        "metrics": {name: _short(np.mean([row["metrics"][name] for row in rows])) for name in names},
+        "updates": rows[0]["updates"],
+        "seconds": _short(np.mean([row["seconds"] for row in rows])),
+        "machine": f"{platform.machine()}, {_processor()}, one thread",
+    }
+
+
+def _short(value: Any) -> float:
+    return float(f"{float(value):.3g}")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "unknown processor")
+
+
+def write(path: Path, found: list[dict[str, Any]]) -> None:
+    """Replace everything from the line ``baselines:`` on."""
+    kept = re.split(r"(?m)^baselines:", path.read_text(encoding="utf-8"))[0].rstrip() + "\n"
+    path.write_text(kept + "".join(_lines(found)), encoding="utf-8")
+
+
+def _lines(found: list[dict[str, Any]]) -> Iterator[str]:
+    yield from dump({"baselines": found}).splitlines(keepends=True)

@@ -1,0 +1,326 @@
+"""The laws of the model contract, over every family."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from ecosystem.errors import TrainingError
+from ecosystem.models import Diffusion, FlowMatching, Gaussian
+from ecosystem.models.base import TrainingSet, to_model, to_web
+from ecosystem.models.diffusion import DdimSampler, ddim_times, signal
+from ecosystem.models.flow_matching import OdeSampler, pair
+from ecosystem.models.nets import MLPSettings, UNetSettings, build
+from ecosystem.models.train import TrainSettings, TrainState, train
+from ecosystem.rng import Streams, stream
+
+SMALL = TrainSettings(budget_images=4_000, finetune_images=800, batch=50, lr=3e-3)
+TINY = MLPSettings(width=16, depth=1)
+FAMILIES = [
+    Gaussian(),
+    Gaussian(estimator="unbiased"),
+    FlowMatching(net=TINY, train=SMALL, sampler=OdeSampler(steps=4)),
+    FlowMatching(net=TINY, train=SMALL, coupling="independent", sampler=OdeSampler(kind="euler", steps=4)),
+    Diffusion(net=TINY, train=SMALL, prediction="noise", schedule="linear", sampler=DdimSampler(steps=5)),
+    Diffusion(net=TINY, train=SMALL, sampler=DdimSampler(steps=5, spacing="quadratic")),
+    Diffusion(net=UNetSettings(channels=(8, 16)), train=TrainSettings(budget_images=60, finetune_images=20, batch=20)),
+]
+
+
+def vectors(n=200, classes=2):
+    rng = stream(0, "test", "vectors")
+    y = np.arange(n) % classes
+    x = rng.standard_normal((n, 2)) * 0.3 + np.stack([2.0 * y - 1, 0 * y], axis=1)
+    return TrainingSet(torch.from_numpy(x), torch.from_numpy(y), classes)
+
+
+def images(n=60):
+    rng = stream(0, "test", "images")
+    y = torch.from_numpy(np.arange(n) % 3)
+    x = rng.integers(0, 40, (n, 1, 6, 6), dtype=np.uint8)
+    x[np.arange(n), 0, :, y.numpy()] += 180
+    return TrainingSet(torch.from_numpy(x), y, 3)
+
+
+def data_for(family):
+    return images() if isinstance(getattr(family, "net", None), UNetSettings) else vectors()
+
+
+def fit(family, data, previous=None, streams=None, **kw):
+    training = family.fit(data, previous, streams or Streams(0, "lab", 0), **kw)
+    updates = []
+    while True:
+        try:
+            updates.append(next(training))
+        except StopIteration as end:
+            return end.value, updates
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda f: f"{f.family}-{FAMILIES.index(f)}")
+def fitted(request):
+    data = data_for(request.param)
+    generator, updates = fit(request.param, data)
+    return request.param, data, generator, updates
+
+
+def draw(generator, y, seed=0):
+    noise = torch.from_numpy(generator.noise(len(y), stream(seed, "test", "noise")))
+    return generator.sample(torch.as_tensor(y), noise)
+
+
+def test_samples_have_the_shape_of_an_item(fitted):
+    _, data, generator, _ = fitted
+    x = draw(generator, [0, 1, 1, 0, 1])
+    assert x.shape == (5, *data.shape)
+    assert torch.isfinite(x).all()
+    assert draw(generator, np.empty(0, dtype=np.int64)).shape == (0, *data.shape)
+
+
+def test_training_depends_on_its_named_streams_alone(fitted):
+    family, data, generator, _ = fitted
+    again, _ = fit(family, data)
+    for name, value in generator.state().items():
+        assert torch.equal(value, again.state()[name]), name
+
+
+def test_another_name_trains_another_model(fitted):
+    family, data, generator, _ = fitted
+    if isinstance(family, Gaussian):
+        pytest.skip("a closed form draws nothing")
+    other, _ = fit(family, data, streams=Streams(0, "lab", 1))
+    assert any(not torch.equal(v, other.state()[n]) for n, v in generator.state().items())
+
+
+def test_sampling_is_a_pure_function_of_prompts_and_noise(fitted):
+    _, _, generator, _ = fitted
+    assert torch.equal(draw(generator, [0, 1, 0]), draw(generator, [0, 1, 0]))
+
+
+def test_more_noise_leaves_the_first_rows_as_they_were(fitted):
+    _, _, generator, _ = fitted
+    few = generator.noise(7, stream(0, "test", "rows"))
+    many = generator.noise(19, stream(0, "test", "rows"))
+    np.testing.assert_array_equal(few, many[:7])
+
+
+def test_a_sample_does_not_depend_on_its_neighbours(fitted):
+    _, _, generator, _ = fitted
+    y = torch.tensor([0, 1, 1, 0, 1, 0])
+    noise = torch.from_numpy(generator.noise(6, stream(0, "test", "rows")))
+    together = generator.sample(y, noise)
+    alone = torch.cat([generator.sample(y[i : i + 1], noise[i : i + 1]) for i in range(6)])
+    assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_progress_counts_to_its_end(fitted):
+    family, _, _, updates = fitted
+    assert updates[-1].done == updates[-1].total
+    if not isinstance(family, Gaussian):
+        assert updates[-1].total == math.ceil(family.train.budget_images / family.train.batch)
+
+
+def test_fine_tuning_goes_on_and_leaves_the_generation_before_alone(fitted):
+    family, data, generator, _ = fitted
+    before = {name: value.clone() for name, value in generator.state().items()}
+    after, updates = fit(family, data, generator, Streams(0, "lab", 1))
+    assert all(torch.equal(value, generator.state()[name]) for name, value in before.items())
+    if not isinstance(family, Gaussian):
+        assert updates[-1].total == family.train.finetune_images // family.train.batch
+        assert after.training.updates == generator.training.updates + updates[-1].total
+        assert after.training.optimiser["state"], "Adam's state goes on with the network"
+
+
+def test_a_budget_in_place_of_the_card(fitted):
+    family, data, _, _ = fitted
+    if isinstance(family, Gaussian):
+        pytest.skip("a closed form has no budget")
+    _, updates = fit(family, data, budget_images=3 * family.train.batch)
+    assert updates[-1].total == 3
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        FlowMatching(net=MLPSettings(width=48, depth=2), train=TrainSettings(budget_images=150_000, batch=100, lr=3e-3)),
+        Diffusion(
+            net=MLPSettings(width=48, depth=2),
+            train=TrainSettings(budget_images=150_000, batch=100, lr=3e-3),
+        ),
+        Diffusion(
+            net=MLPSettings(width=48, depth=2),
+            train=TrainSettings(budget_images=150_000, batch=100, lr=3e-3),
+            prediction="noise",
+            schedule="linear",
+        ),
+        Gaussian(),
+    ],
+    ids=lambda f: f.family,
+)
+def test_a_trained_model_draws_the_density_of_its_prompt(family):
+    """Two Gaussians of standard deviation 0.3 at (-1, 0) and (1, 0), one a class."""
+    generator, _ = fit(family, vectors(2000))
+    for label, centre in ((0, -1.0), (1, 1.0)):
+        x = draw(generator, np.full(2000, label)).double()
+        assert_allclose(x.mean(0), [centre, 0.0], atol=0.08)
+        assert_allclose(x.std(0), [0.3, 0.3], rtol=0.25)
+
+
+def test_gaussian_is_the_moments_of_each_class():
+    data = vectors(400)
+    generator, _ = fit(Gaussian(), data)
+    for label in (0, 1):
+        x = data.x[data.y == label]
+        assert_allclose(generator.mean[label], x.mean(0))
+        assert_allclose(generator.root[label] @ generator.root[label], torch.cov(x.T, correction=0), atol=1e-12)
+
+
+def test_gaussian_density_is_scipys():
+    from scipy.stats import multivariate_normal
+
+    data = vectors(100)
+    generator, _ = fit(Gaussian(), data)
+    x = data.x[data.y == 1]
+    truth = multivariate_normal(x.mean(0).numpy(), np.cov(x.T.numpy(), bias=True)).logpdf(x.numpy())
+    assert_allclose(generator.log_prob(x, torch.ones(len(x), dtype=torch.int64)), truth, rtol=1e-8)
+
+
+def test_gaussian_without_a_page_of_a_class_says_so():
+    data = vectors(10)
+    with pytest.raises(TrainingError, match=r"0 page\(s\) of class 2"):
+        fit(Gaussian(), TrainingSet(data.x, data.y, 3))
+
+
+@pytest.mark.parametrize("family", FAMILIES[2:6], ids=lambda f: f.family)
+def test_a_loss_that_is_not_a_number_stops_the_training(family):
+    data = vectors()
+    data.x[3] = float("nan")
+    with pytest.raises(TrainingError, match="loss became nan"):
+        fit(family, data)
+
+
+def test_the_pairing_is_pots_optimal_plan_within_classes():
+    import ot
+
+    rng = stream(0, "test", "pairs")
+    z, x = (torch.from_numpy(rng.standard_normal((40, 3))).float() for _ in range(2))
+    y = torch.arange(40) % 3
+    p = pair(z, x, y)
+    assert sorted(p.tolist()) == list(range(40))
+    assert torch.equal(y[p], y), "the label must not leak into the noise"
+    for label in range(3):
+        members = torch.nonzero(y == label).flatten()
+        cost = ot.dist(x[members].double().numpy(), z[members].double().numpy())
+        ours = (x[members] - z[p[members]]).double().square().sum().item()
+        assert ours / len(members) == pytest.approx(ot.emd2([], [], cost), rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("times", [10, 100, 1000])
+def test_a_schedule_goes_from_the_image_to_noise(schedule, times):
+    a = signal(schedule, times)
+    assert len(a) == times + 1
+    assert a[0] == 1
+    assert (a.diff() < 0).all()
+    assert a[-1] < 1e-3
+
+
+@pytest.mark.parametrize("spacing", ["linear", "quadratic"])
+@pytest.mark.parametrize("steps", [1, 7, 50, 1000, 5000])
+def test_ddim_starts_at_pure_noise(spacing, steps):
+    times = ddim_times(1000, DdimSampler(steps=steps, spacing=spacing))
+    assert times[0] == 1000
+    assert min(times) >= 1
+    assert times == sorted(set(times), reverse=True)
+
+
+def test_a_sampler_that_would_explode_is_refused():
+    """Measured before this check: samples of 5,000 where the data end at 1."""
+    with pytest.raises(ValueError, match="explodes"):
+        Diffusion(prediction="noise", schedule="cosine")
+    Diffusion(prediction="noise", schedule="cosine", sampler=DdimSampler(clip=True))
+
+
+@pytest.mark.parametrize("prediction", ["noise", "velocity"])
+def test_ddim_is_diffusers_ddim(prediction):
+    """The same network along the same times: diffusers' DDIMScheduler and ours end at the same image."""
+    from diffusers import DDIMScheduler
+
+    family = Diffusion(net=TINY, prediction=prediction, schedule="linear", times=1000, sampler=DdimSampler(steps=20))
+    net = build(TINY, (2,), 2, torch.Generator().manual_seed(0))
+    noise = torch.randn(9, 2, generator=torch.Generator().manual_seed(1))
+    y = torch.arange(9) % 2
+    scheduler = DDIMScheduler(
+        1000,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="linear",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        prediction_type="epsilon" if prediction == "noise" else "v_prediction",
+        timestep_spacing="trailing",
+    )
+    scheduler.set_timesteps(20)
+    x = noise
+    with torch.no_grad():
+        for s in scheduler.timesteps:
+            x = scheduler.step(net(x, torch.full((9,), (int(s) + 1) / 1000), y), int(s), x).prev_sample
+        ours = family.integrate(net, y, noise)
+    assert_allclose(ours, x, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize(("kind", "order"), [("euler", 1), ("midpoint", 2)])
+def test_an_ode_solver_has_the_order_that_it_claims(kind, order):
+    """dx/dt = x has the solution e x(0); the error falls by 2^order when the number of steps doubles."""
+
+    def error(steps):
+        family = FlowMatching(sampler=OdeSampler(kind=kind, steps=steps))
+        x = torch.ones(1, 1, dtype=torch.float64)
+        return abs(float(family.integrate(lambda x, t, y: x, torch.zeros(1, dtype=torch.int64), x)) - math.e)
+
+    assert math.log2(error(16) / error(32)) == pytest.approx(order, abs=0.1)
+
+
+def test_batches_go_through_every_item_before_any_twice():
+    from ecosystem.models.train import _batches
+
+    batches = _batches(10, 4, torch.Generator().manual_seed(0))
+    drawn = torch.cat([next(batches) for _ in range(5)])
+    assert sorted(drawn[:10].tolist()) == sorted(drawn[10:].tolist()) == list(range(10))
+
+
+def test_a_set_smaller_than_the_batch_is_repeated():
+    from ecosystem.models.train import _batches
+
+    assert len(next(_batches(3, 8, torch.Generator().manual_seed(0)))) == 8
+
+
+def test_budget_is_counted_in_images_seen():
+    data, seen = vectors(30), []
+
+    def loss(net, x, y, generator):
+        seen.append(len(x))
+        return net(x, torch.zeros(len(x)), y).square().mean()
+
+    state = TrainState.new(build(TINY, (2,), 2, torch.Generator().manual_seed(0)))
+    list(train(loss, state, data, TrainSettings(batch=20), 200, (1e-3, 1e-3), torch.Generator().manual_seed(0)))
+    assert sum(seen) == 200
+
+
+def test_images_go_to_the_web_and_back():
+    x = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert np.array_equal(to_web(to_model(x)), x.numpy())
+    assert to_web(torch.tensor([[[[-3.0, 3.0]]]])).ravel().tolist() == [0, 255]
+
+
+def test_unet_takes_odd_sizes():
+    net = build(UNetSettings(channels=(8, 16, 16)), (3, 7, 9), 2, torch.Generator().manual_seed(0))
+    assert net(torch.zeros(2, 3, 7, 9), torch.zeros(2), torch.tensor([0, 1])).shape == (2, 3, 7, 9)
+
+
+def test_parameters_come_from_the_named_generator():
+    nets = [build(UNetSettings(channels=(8, 8)), (1, 8, 8), 2, torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
+    first, same, other = (torch.cat([p.flatten() for p in net.parameters()]) for net in nets)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
