@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
@@ -131,9 +131,7 @@ def report(
 
 @app.command()
 def models(
-    measure: Annotated[
-        str, typer.Option(help="Measure this card's clean-data baselines and write them into it.")
-    ] = "",
+    measure: Annotated[str, typer.Option(help="Measure this card's clean-data baselines and write them into it.")] = "",
 ) -> None:
     """The model cards, with the baselines measured on clean human data."""
     if measure:
@@ -188,7 +186,7 @@ def _console(stderr: bool = False) -> Console:
     return Console(stderr=stderr)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     table = Table(*head, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

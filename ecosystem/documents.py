@@ -243,10 +243,7 @@ class _Builder:
             self.found.append(((), line, "this is not YAML", "check the escape or the directive"))
         except _Stop:
             pass
-        return [
-            Fault(origin, line, shown(path_name(self.tree, route)), *text)
-            for route, line, *text in self.found
-        ]
+        return [Fault(origin, line, shown(path_name(self.tree, route)), *text) for route, line, *text in self.found]
 
     def fault(self, route: Route, event: yaml.Event, problem: str, remedy: str) -> None:
         self.found.append((route, _line(event), problem, remedy))
@@ -479,9 +476,7 @@ def dump(data: Tree) -> str:
     """YAML that ``parse`` reads back to the same tree; a tuple comes back as a list."""
     for part in _unwritable(data):
         raise ValueError(f"{shown(repr(part))} cannot be written into a document")
-    text: str = yaml.dump(
-        data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
-    )
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
     return text
 
 

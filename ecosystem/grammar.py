@@ -70,9 +70,7 @@ def _fault(settings: type[Any], document: Document, error: dict[str, Any]) -> Fa
         route = (*route, key)
     else:
         problem, remedy = _plain(error), _remedy(error)
-    return Fault(
-        document.origin, document.line(route), path_name(document.data, route), problem, remedy
-    )
+    return Fault(document.origin, document.line(route), path_name(document.data, route), problem, remedy)
 
 
 def _plain(error: dict[str, Any]) -> str:
@@ -100,9 +98,7 @@ def _route(data: Any, loc: tuple[str | int, ...]) -> tuple[Path_, str | int]:
     route: list[str | int] = []
     here = data
     for position, part in enumerate(loc):
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        if _holds(here, part):
             here = here[part]
         elif position < len(loc) - 1 or (isinstance(here, dict) and part in _tag_values(here)):
             continue  # the tag of a union, or the name of a type
@@ -110,6 +106,12 @@ def _route(data: Any, loc: tuple[str | int, ...]) -> tuple[Path_, str | int]:
             continue
         route.append(part)
     return tuple(route), loc[-1] if loc else ""
+
+
+def _holds(here: Any, part: str | int) -> bool:
+    if isinstance(here, dict):
+        return part in here
+    return isinstance(here, list) and isinstance(part, int) and part < len(here)
 
 
 def _tag_values(here: dict[str, Any]) -> list[Any]:
@@ -156,9 +158,7 @@ def _members(annotation: Any) -> Iterator[Any]:
     if origin in (Union, types.UnionType):
         for member in get_args(annotation):
             yield from _members(member)
-    elif origin is Annotated:
-        yield from _members(get_args(annotation)[0])
-    elif origin is tuple:
+    elif origin is Annotated or origin is tuple:
         yield from _members(get_args(annotation)[0])
     else:
         yield annotation

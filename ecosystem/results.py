@@ -80,9 +80,7 @@ class Run:
         reports.save_figures(self.summary, self.gallery(), figures)
 
 
-def events(
-    question: Question, seeds: Sequence[int] | None, folder: Path | None, force: bool
-) -> Iterator[Event]:
+def events(question: Question, seeds: Sequence[int] | None, folder: Path | None, force: bool) -> Iterator[Event]:
     """Run what is missing; the caller shows it."""
     yield from run_seeds(question, seeds or question.scenario.seeds, folder, force)
 

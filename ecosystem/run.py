@@ -44,9 +44,7 @@ def default_folder(question: Question) -> Path:
     return Path("runs") / question.scenario.name / question.digest
 
 
-def run(
-    question: Question, seeds: Sequence[int], folder: Path | None = None, force: bool = False
-) -> Iterator[Event]:
+def run(question: Question, seeds: Sequence[int], folder: Path | None = None, force: bool = False) -> Iterator[Event]:
     """Run every seed that is not on record yet, one after the other."""
     device = compute.set_up(question.scenario.device)
     record = RunRecord(folder or default_folder(question))
@@ -194,5 +192,5 @@ def _free(world: World) -> None:
     import mesa
 
     ids = getattr(mesa.Agent, "_ids", None)
-    if hasattr(ids, "pop"):
+    if ids is not None:
         ids.pop(world, None)

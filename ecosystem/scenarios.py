@@ -29,11 +29,11 @@ from ecosystem.documents import Document, Fault, FaultsError, parse, put, raise_
 from ecosystem.documents import dump as to_yaml
 from ecosystem.errors import ScenarioError
 from ecosystem.evaluation import EvaluationSettings
-from ecosystem.humans import HumanSource, Humans
+from ecosystem.humans import Humans, HumanSource
 from ecosystem.models import Diffusion, Gaussian, cards
 from ecosystem.models.cards import Card
 from ecosystem.models.nets import UNetSettings
-from ecosystem.settings import Count, Name, Positive, PositiveFloat, Settings
+from ecosystem.settings import Count, Name, PositiveFloat, Settings
 from ecosystem.web.corpus import Retention
 from ecosystem.web.rewards import ClassConfidence, Distance, needs_classifier
 from ecosystem.web.sites import SitesSettings
@@ -326,7 +326,9 @@ def _name_checks(scenario: Scenario) -> Iterator[Finding]:
 
 def _take_checks(scenario: Scenario) -> Iterator[Finding]:
     makers = ["human", *(p.name for p in scenario.providers)]
-    serving = {scenario.scraper_for(p).name for p in scenario.providers if p.scraper in (None, *_names(scenario.scrapers))}
+    serving = {
+        scenario.scraper_for(p).name for p in scenario.providers if p.scraper in (None, *_names(scenario.scrapers))
+    }
     for number, scraper in enumerate(scenario.scrapers):
         for name in scraper.take or ():
             if name not in makers:
@@ -376,7 +378,11 @@ def _metric_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
         if name not in metrics.NAMES:
             yield ("metrics", number), f"there is no metric `{name}`", suggest(name, metrics.NAMES)
         elif name not in fit:
-            yield ("metrics", number), f"`{name}` cannot be measured on `{humans.name}`", f"these can: {', '.join(fit)}"
+            yield (
+                ("metrics", number),
+                f"`{name}` cannot be measured on `{humans.name}`",
+                f"these can: {', '.join(fit)}",
+            )
     measured = [name for name in scenario.metrics or fit if name in fit]
     for number, claim in enumerate(scenario.claims):
         yield from _claim_checks(("claims", number), claim, scenario, measured)
@@ -391,7 +397,11 @@ def _claim_checks(
             yield route, f"there is no provider `{name}`", suggest(name, providers)
     if claim.is_ in VERDICTS:
         if claim.of is None or claim.metric is not None:
-            yield route, f"a claim of `{claim.is_}` is about a provider's verdict", "it takes `of`, and no `metric`"
+            yield (
+                route,
+                f"a claim of `{claim.is_}` is about a provider's verdict",
+                "it takes `of`, and no `metric`",
+            )
         return
     known = [*PROVIDER_COUNTS, *measured] if claim.of else list(WEB_COUNTS)
     if claim.metric not in known:

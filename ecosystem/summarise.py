@@ -76,8 +76,7 @@ def _with_cards(question: Question, tree: dict[str, Any]) -> Question:
     from ecosystem.models import cards
 
     found = {
-        name: cards.from_document(Document(card, "scenario.resolved.yaml", {}))
-        for name, card in tree["cards"].items()
+        name: cards.from_document(Document(card, "scenario.resolved.yaml", {})) for name, card in tree["cards"].items()
     }
     return Question(question.scenario, found, question.policies)
 
@@ -127,7 +126,9 @@ def _provider(question: Question, name: str, runs: dict[int, list[Line]]) -> Pro
         "baseline": _baseline(question, name, every),
         "stopped": stopped,
         "generations": _generations(question, name, every),
-        "vote_share": [_mean(values) for values in _by_round(every, lambda line: line["providers"][name]["vote_share"])],
+        "vote_share": [
+            _mean(values) for values in _by_round(every, lambda line: line["providers"][name]["vote_share"])
+        ],
     }
 
 

@@ -132,14 +132,14 @@ def evidence(metric: str, runs: Sequence[Series], samples: int) -> Evidence | No
     if not starts:
         return None
     ends = [end.value for run in runs if (end := run.end()) is not None]
-    start, end = float(np.mean(starts)), float(np.mean(ends)) if ends else None
+    first, last = float(np.mean(starts)), float(np.mean(ends)) if ends else None
     found = None
     if min(len(run.values) for run in runs) > 1:
         found = interval([change(_worse(metric, samples), run.start(), run.end()) for run in runs])
     if found is None:
-        return _evidence(metric, start, end, None, "undecided")
+        return _evidence(metric, first, last, None, "undecided")
     found = found.map(math.exp)
-    return _evidence(metric, start, end, found, read(found, metric in DIVERSITIES))
+    return _evidence(metric, first, last, found, read(found, metric in DIVERSITIES))
 
 
 def _worse(metric: str, samples: int) -> Callable[[float, float], float]:
@@ -152,9 +152,7 @@ def _worse(metric: str, samples: int) -> Callable[[float, float], float]:
     return lambda start, end: -log_ratio(0.5 / samples)(start, end)
 
 
-def _evidence(
-    metric: str, start: float, end: float | None, found: Interval | None, reads: Verdict
-) -> Evidence:
+def _evidence(metric: str, start: float, end: float | None, found: Interval | None, reads: Verdict) -> Evidence:
     return {
         "metric": metric,
         "start": start,
@@ -174,7 +172,7 @@ def read(found: Interval, diversity: bool) -> Verdict:
         return "degrading"
     if found.effect <= 1 / MARGIN and found.high < 1:
         return "stable" if diversity else "improving"
-    if 1 / MARGIN <= found.low and found.high <= MARGIN:
+    if found.low >= 1 / MARGIN and found.high <= MARGIN:
         return "stable"
     # More diversity than at generation 0 is no harm, however uncertain how much.
     return "stable" if diversity and found.high <= MARGIN else "undecided"
@@ -194,7 +192,12 @@ def of_run(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 # What is counted of a training set: metric name -> key in the records.
-COUNTED = {"lambda": "lambda", "synthetic-share": "synthetic_share", "lineage": "lineage", "data-set-pages": "pages"}
+COUNTED = {
+    "lambda": "lambda",
+    "synthetic-share": "synthetic_share",
+    "lineage": "lineage",
+    "data-set-pages": "pages",
+}
 
 
 def provider_series(lines: Sequence[Line], provider: str, metric: str) -> Series:
@@ -238,7 +241,7 @@ def judge(claim: dict[str, Any], runs: Sequence[Sequence[Line]], verdicts: dict[
     """A claim (its YAML mapping) over the seeds' records."""
     word, of = claim["is"], claim.get("of")
     if word in WORST_FIRST:
-        actual = verdicts[of]
+        actual = verdicts[str(of)]
         held: Judgement = "undecided" if actual == "undecided" else "held" if actual == word else "refuted"
         return Judged(held, None, f"the verdict on {of} is {actual}")
     series = [_series(lines, of, claim["metric"]) for lines in runs]

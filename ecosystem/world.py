@@ -24,6 +24,7 @@ from ecosystem.agents.provider import Provider, ProviderSettings
 from ecosystem.agents.scraper import Scraper
 from ecosystem.agents.user import User
 from ecosystem.evaluation import Evaluator, Measurement
+from ecosystem.humans import Gaussian as GaussianSource
 from ecosystem.humans import Humans, HumanSource, Items
 from ecosystem.models.base import Update
 from ecosystem.rng import stream
@@ -59,9 +60,7 @@ class World(mesa.Model):
         self.votes: dict[str, int] = {}
         self.measurements: dict[str, Measurement] = {}
         scenario = self.settings
-        self.evaluator = Evaluator(
-            self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, device
-        )
+        self.evaluator = Evaluator(self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, device)
         self._populate(scenario)
         self._archive(scenario.web.archive)
 
@@ -159,9 +158,7 @@ class World(mesa.Model):
         self.used_humans += n
         return items
 
-    def count_votes(
-        self, serving: list[Provider], server: NDArray[np.int64], winner: NDArray[np.int64]
-    ) -> None:
+    def count_votes(self, serving: list[Provider], server: NDArray[np.int64], winner: NDArray[np.int64]) -> None:
         """server (ballots, K): whose image stood in a slot; winner (ballots,): the slot that won."""
         won = np.bincount(server[np.arange(len(winner)), winner], minlength=len(serving))
         for provider, votes in zip(serving, won, strict=True):
@@ -187,5 +184,5 @@ def classifier(source: HumanSource, device: torch.device) -> Classifier:
     from ecosystem.models.classifier import train_classifier
 
     # It learns from the labels also where models are not told them.
-    labelled = replace(source, labelled=True) if hasattr(source, "labelled") else source
+    labelled = source if isinstance(source, GaussianSource) else replace(source, labelled=True)
     return train_classifier(labelled.open(), device)

@@ -106,9 +106,7 @@ def test_without_labelled_images_the_remedy_is_named(settings: Ring8 | Digits) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("settings", "layout", "least"), [(Mnist, "mnist", 0.97), (Cifar10, "cifar10", 0.55)], ids=str
-)
+@pytest.mark.parametrize(("settings", "layout", "least"), [(Mnist, "mnist", 0.97), (Cifar10, "cifar10", 0.55)], ids=str)
 def test_it_learns_real_images(
     settings: type[Mnist] | type[Cifar10], layout: str, least: float, tmp_path: Path
 ) -> None:

@@ -131,9 +131,7 @@ def test_scalar_without_a_value_is_refused(text: str, says: str) -> None:
     assert len(what) < 200
 
 
-json_text = st.text(
-    st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_categories=["C", "Z"]), max_size=9
-)
+json_text = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_categories=["C", "Z"]), max_size=9)
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 # fmt: off
 awkward = st.sampled_from([
@@ -146,9 +144,7 @@ awkward = st.sampled_from([
 
 
 def trees(leaves: st.SearchStrategy[Any], keys: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
-    inner = st.recursive(
-        leaves, lambda t: st.lists(t, max_size=4) | st.dictionaries(keys, t, max_size=4), max_leaves=8
-    )
+    inner = st.recursive(leaves, lambda t: st.lists(t, max_size=4) | st.dictionaries(keys, t, max_size=4), max_leaves=8)
     return st.dictionaries(keys, inner, max_size=4)
 
 
@@ -532,9 +528,7 @@ def test_dump_round_trip(tree: dict[str, Any]) -> None:
     assert repr(parse(dump(tree), "x").data) == repr(tree)
 
 
-@pytest.mark.parametrize(
-    "value", [1e-05, 1e22, 5e-324, 1.7976931348623157e308, 0.1, -0.0, 3.0, -7, True, None]
-)
+@pytest.mark.parametrize("value", [1e-05, 1e22, 5e-324, 1.7976931348623157e308, 0.1, -0.0, 3.0, -7, True, None])
 def test_dump_round_trip_of_numbers(value: Any) -> None:
     assert repr(parse(dump({"a": value}), "x").data) == repr({"a": value})
     assert parse(dump({"a": str(value)}), "x").data == {"a": str(value)}

@@ -143,7 +143,9 @@ def test_a_budget_in_place_of_the_card(fitted):
 @pytest.mark.parametrize(
     "family",
     [
-        FlowMatching(net=MLPSettings(width=48, depth=2), train=TrainSettings(budget_images=150_000, batch=100, lr=3e-3)),
+        FlowMatching(
+            net=MLPSettings(width=48, depth=2), train=TrainSettings(budget_images=150_000, batch=100, lr=3e-3)
+        ),
         Diffusion(
             net=MLPSettings(width=48, depth=2),
             train=TrainSettings(budget_images=150_000, batch=100, lr=3e-3),

@@ -73,9 +73,7 @@ def a_generation(
     }
 
 
-def a_provider(
-    verdict: Verdict, rate: float, generations: int, names: list[str], every: int = 1
-) -> ProviderSummary:
+def a_provider(verdict: Verdict, rate: float, generations: int, names: list[str], every: int = 1) -> ProviderSummary:
     """Metrics that grow (or fall) by a rate a generation, with a small wobble."""
     made = []
     for n in range(generations):
@@ -316,9 +314,7 @@ def summary_of_missing_numbers() -> Summary:
     for provider in summary["providers"].values():
         for generation in provider["generations"]:
             n = generation["generation"]
-            generation["metrics"].update(
-                {"frechet": None, "recall": math.nan, "precision": [0.5, math.inf][n % 2]}
-            )
+            generation["metrics"].update({"frechet": None, "recall": math.nan, "precision": [0.5, math.inf][n % 2]})
             generation["spread"] = dict.fromkeys(generation["metrics"], [None, math.nan][n % 2])
             generation["lambda"] = [None, math.nan, math.inf][n % 3]
             generation["lineage"] = math.nan

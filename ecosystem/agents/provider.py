@@ -136,5 +136,3 @@ class Provider(mesa.Agent):
         x = torch.from_numpy(world.corpus.items[ids]).to(world.device)
         y = torch.from_numpy(world.corpus.column("label")[ids].astype(np.int64)).to(world.device)
         return TrainingSet(x, y, world.humans.classes)
-
-

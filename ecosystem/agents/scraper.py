@@ -30,7 +30,8 @@ class UniformCrawl(Settings):
     kind: Literal["uniform"] = "uniform"
 
     def order(self, world: World, ids: Ids, streams: Streams) -> Ids:
-        return streams.numpy("crawl").permutation(ids)
+        order: Ids = streams.numpy("crawl").permutation(ids)
+        return order
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class BreadthFirstCrawl(Settings):
         shuffled = rng.permutation(ids)
         distance = rank[world.corpus.column("site")[shuffled]]
         order = np.argsort(distance, kind="stable")
-        return shuffled[order][distance[order] < len(visited)]
+        reached: Ids = shuffled[order][distance[order] < len(visited)]
+        return reached
 
 
 Crawl = Annotated[UniformCrawl | BreadthFirstCrawl, KIND]

@@ -79,9 +79,7 @@ def _ballots(world: World, group: UserSettings) -> None:
     _publish(world, group, serving, server, prompts, images, winner)
 
 
-def _candidates(
-    world: World, serving: list[Provider], server: Ints, prompts: Ints, streams: Streams
-) -> NDArray[Any]:
+def _candidates(world: World, serving: list[Provider], server: Ints, prompts: Ints, streams: Streams) -> NDArray[Any]:
     """The images of all ballots, (ballots, K, ...), as they will stand on the web."""
     shape = (*server.shape, *world.humans.shape)
     images = np.empty(shape, dtype=world.corpus.items.dtype)

@@ -37,9 +37,7 @@ class Sample:
 
     def take(self, index: NDArray[Any]) -> Sample:
         """The items at ``index`` (positions or a mask)."""
-        features, labels, reward = (
-            None if a is None else a[index] for a in (self.features, self.labels, self.reward)
-        )
+        features, labels, reward = (None if a is None else a[index] for a in (self.features, self.labels, self.reward))
         return Sample(self.x[index], features, labels, self.y[index], reward)
 
 

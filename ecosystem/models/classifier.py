@@ -160,9 +160,7 @@ def in_range(x: Tensor) -> Tensor:
     return x.float() / 127.5 - 1.0 if x.dtype == torch.uint8 else x.float()
 
 
-def _in_blocks(
-    call: Callable[[Tensor], Tensor], x: NDArray[Any] | Tensor, device: torch.device
-) -> NDArray[np.float64]:
+def _in_blocks(call: Callable[[Tensor], Tensor], x: NDArray[Any] | Tensor, device: torch.device) -> NDArray[np.float64]:
     images = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x
     with torch.no_grad():
         blocks = [call(in_range(b.to(device))).double().cpu() for b in torch.split(images, BLOCK)]

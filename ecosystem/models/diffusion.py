@@ -58,7 +58,7 @@ class Diffusion(NeuralFamily):
         e = torch.randn(x.shape, generator=generator, device=x.device)
         a = signal(self.schedule, self.times).to(x.device)[s].reshape(-1, *[1] * (x.ndim - 1))
         target = e if self.prediction == "noise" else a.sqrt() * e - (1 - a).sqrt() * x
-        output = net(a.sqrt() * x + (1 - a).sqrt() * e, s / self.times, y)
+        output: Tensor = net(a.sqrt() * x + (1 - a).sqrt() * e, s / self.times, y)
         return (output - target).square().mean()
 
     def integrate(self, net: nn.Module, y: Tensor, noise: Tensor) -> Tensor:

@@ -47,7 +47,8 @@ class FlowMatching(NeuralFamily):
             z = z[pair(z, x, y)]
         s = t.reshape(-1, *[1] * (x.ndim - 1))
         velocity = net((1 - s) * z + s * x, t, y)
-        return (velocity - (x - z)).square().mean()
+        error: Tensor = velocity - (x - z)
+        return error.square().mean()
 
     def integrate(self, net: nn.Module, y: Tensor, noise: Tensor) -> Tensor:
         x, h = noise, 1.0 / self.sampler.steps

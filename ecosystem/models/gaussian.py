@@ -48,7 +48,8 @@ class GaussianGenerator(Generator):
     def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
         covariance = self.root @ self.root
         density = torch.distributions.MultivariateNormal(self.mean[y], covariance[y])
-        return density.log_prob(x.reshape(len(x), -1).to(self.mean.dtype))
+        values: Tensor = density.log_prob(x.reshape(len(x), -1).to(self.mean.dtype))  # type: ignore[no-untyped-call]
+        return values
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Gaussian(Family, Settings):
 def symmetric_root(covariance: Tensor) -> Tensor:
     """The symmetric square root of a positive semi-definite (D, D) matrix."""
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root
 
 
 def _as_vectors(x: Tensor) -> Tensor:

@@ -126,9 +126,7 @@ def initialise(net: nn.Module, generator: torch.Generator) -> None:
             raise TypeError(f"no rule to initialise {type(module).__name__}")
 
 
-def build(
-    settings: NetSettings, shape: tuple[int, ...], classes: int, generator: torch.Generator
-) -> nn.Module:
+def build(settings: NetSettings, shape: tuple[int, ...], classes: int, generator: torch.Generator) -> nn.Module:
     """A net of those settings on the generator's device, its parameters drawn from ``generator``."""
     # Under fork_rng the constructors' own draws leave no trace in the global generator.
     with torch.random.fork_rng(devices=[]):
@@ -136,5 +134,3 @@ def build(
     net = net.to(generator.device)
     initialise(net, generator)
     return net
-
-

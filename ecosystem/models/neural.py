@@ -65,7 +65,7 @@ class NeuralGenerator(Generator):
             return noise.new_empty((0, *self.shape))
         net = self.training.ema.eval()
         with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=y.device.type == "cuda"):
-            blocks = zip(y.split(SAMPLE_BLOCK), noise.split(SAMPLE_BLOCK), strict=True)
+            blocks = zip(torch.split(y, SAMPLE_BLOCK), torch.split(noise, SAMPLE_BLOCK), strict=True)
             x = [self.family.integrate(net, labels, z).float() for labels, z in blocks]
         return torch.cat(x)
 

@@ -75,7 +75,8 @@ def train(
     optimiser = torch.optim.Adam(state.net.parameters(), lr=lr[0], fused=device.type in ("cpu", "cuda"))
     if state.optimiser:
         optimiser.load_state_dict(state.optimiser)
-    parameters, averages = list(state.net.parameters()), list(state.ema.parameters())
+    parameters: list[Tensor] = list(state.net.parameters())
+    averages: list[Tensor] = list(state.ema.parameters())
     batches = _batches(len(data), settings.batch, generator)
     state.net.train()
     for update in range(1, updates + 1):

@@ -59,9 +59,7 @@ class Canvas:
         self._draw.circle(_scaled([at])[0], radius * SCALE, fill=colour)
 
     def box(self, corner: Point, opposite: Point, *, outline: str = "", fill: str = "") -> None:
-        self._draw.rectangle(
-            _scaled([corner, opposite]), outline=outline or None, fill=fill or None, width=SCALE
-        )
+        self._draw.rectangle(_scaled([corner, opposite]), outline=outline or None, fill=fill or None, width=SCALE)
 
     def band(self, points: Sequence[Point], colour: str) -> None:
         """A see-through polygon."""

@@ -30,8 +30,7 @@ def _warning(name: str, text: str, style: str, g: GlyphSet) -> Text:
 
 def _missed(baseline: Baseline, g: GlyphSet) -> str:
     misses = ", ".join(
-        f"{miss['metric']} {number(miss['run'], g)} against {number(miss['card'], g)}"
-        for miss in baseline["misses"]
+        f"{miss['metric']} {number(miss['run'], g)} against {number(miss['card'], g)}" for miss in baseline["misses"]
     )
     told = f": {misses}" if misses else ""
     return f"generation 0 misses its card's baseline{told}; the verdicts below are worth little"
@@ -88,6 +87,4 @@ def _instruments(summary: Summary, g: GlyphSet) -> str:
 
 def closing(summary: Summary) -> Text:
     seeds = ",".join(map(str, summary["seeds"]))
-    return Text.assemble(
-        "\n", ("Reproduce: ", "dim"), (f"ecosystem run {summary['scenario']} --seeds {seeds}", "bold")
-    )
+    return Text.assemble("\n", ("Reproduce: ", "dim"), (f"ecosystem run {summary['scenario']} --seeds {seeds}", "bold"))

@@ -109,9 +109,7 @@ def _evidence(e: Evidence, g: GlyphSet) -> Row:
     ]
 
 
-def _provider(
-    name: str, summary: Summary, lines: Iterator[Text], width: int, g: GlyphSet
-) -> list[RenderableType]:
+def _provider(name: str, summary: Summary, lines: Iterator[Text], width: int, g: GlyphSet) -> list[RenderableType]:
     provider = summary["providers"][name]
     title = Text("  ", no_wrap=True)
     title.append_text(verdict(provider["verdict"]))

@@ -45,9 +45,7 @@ def training_sets(summary: Summary, width: int, g: GlyphSet) -> RenderableType |
     return section("Training sets", parts, caption, width, g)
 
 
-def _sets(
-    name: str, provider: ProviderSummary, summary: Summary, limit: int, width: int, g: GlyphSet
-) -> list[Text]:
+def _sets(name: str, provider: ProviderSummary, summary: Summary, limit: int, width: int, g: GlyphSet) -> list[Text]:
     generations = provider["generations"]
     shown = [generations[i] for i in evenly(len(generations), limit)]
     makers = _makers(name, provider, summary)

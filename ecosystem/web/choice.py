@@ -30,7 +30,8 @@ class Luce(Settings):
         # 1 - u is in (0, 1], so the outer logarithm is the only one that can meet 0, as exp(-inf) should.
         with np.errstate(divide="ignore"):
             gumbel = -np.log(-np.log1p(-uniforms))
-        return np.argmax(rewards / self.temperature + gumbel, axis=1)
+        winners: Winners = np.argmax(rewards / self.temperature + gumbel, axis=1)
+        return winners
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Best(Settings):
 
     def choose(self, rewards: Floats, uniforms: Floats) -> Winners:
         best = rewards == rewards.max(axis=1, keepdims=True)
-        return np.argmax(np.where(best, uniforms, -1.0), axis=1)
+        winners: Winners = np.argmax(np.where(best, uniforms, -1.0), axis=1)
+        return winners
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Uniform(Settings):
     kind: Literal["uniform"] = "uniform"
 
     def choose(self, rewards: Floats, uniforms: Floats) -> Winners:
-        return np.argmax(uniforms, axis=1)
+        winners: Winners = np.argmax(uniforms, axis=1)
+        return winners
 
 
 Choice = Annotated[Luce | Best | Uniform, KIND]

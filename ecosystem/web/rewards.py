@@ -38,7 +38,8 @@ class ClassConfidence(Settings):
 
     def score(self, x: NDArray[Any], judge: Judge | None) -> Floats:
         assert judge is not None, "the scenario's checks let no class reward through without a classifier"
-        return self.gamma * judge.probabilities(x)[:, self.class_]
+        confidence: Floats = judge.probabilities(x)[:, self.class_]
+        return self.gamma * confidence
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class MaxConfidence(Settings):
 
     def score(self, x: NDArray[Any], judge: Judge | None) -> Floats:
         assert judge is not None, "the scenario's checks let no class reward through without a classifier"
-        return self.gamma * judge.probabilities(x).max(axis=1)
+        confidence: Floats = judge.probabilities(x).max(axis=1)
+        return self.gamma * confidence
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Distance(Settings):
     beyond: NonNegative = 0.0
 
     def score(self, x: NDArray[Any], judge: Judge | None) -> Floats:
-        distance = np.linalg.norm(x - np.asarray(self.to), axis=1)
+        distance: Floats = np.linalg.norm(x - np.asarray(self.to), axis=1)
         return -self.gamma * np.maximum(0.0, distance - self.beyond)
 
 

@@ -52,11 +52,7 @@ class SitesSettings(Settings):
         wanted = GRAPHS[self.graph]
         given = {name: getattr(self, name) for name in ("m", "k", "p")}
         found = [f"{self.graph} needs `{name}`" for name in wanted if given[name] is None]
-        found += [
-            f"{self.graph} takes no `{name}`"
-            for name in given
-            if given[name] is not None and name not in wanted
-        ]
+        found += [f"{self.graph} takes no `{name}`" for name in given if given[name] is not None and name not in wanted]
         degree = self.m if "m" in wanted else self.k if "k" in wanted else None
         if degree is not None and degree >= self.count:
             found.append(f"{self.graph} needs more sites than links a site ({self.count} against {degree})")
