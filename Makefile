@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow bench lint references schema setup clean
+.PHONY: demo test test-slow bench lint references pages baselines setup clean
 
 setup: $(READY)
 
@@ -34,8 +34,14 @@ lint: setup
 references: setup
 	$(BIN)/python -m ecosystem.references $(ONLY)
 
-schema: setup
-	$(BIN)/python -c 'import json; from ecosystem import grammar, scenarios; print(json.dumps(grammar.schema(scenarios.Scenario), indent=1))' > scenarios/schema.json
+# Written pages that tests keep true: the catalogue of cards and the scenarios' JSON schema for editors.
+pages: setup
+	$(BIN)/python -m ecosystem.catalogue
+	$(BIN)/python -c 'from ecosystem import references; print(references.schema(), end="")' > scenarios/schema.json
+
+# Every card's clean-data baseline anew, written into the card (about ten minutes).
+baselines: setup
+	for card in $$($(BIN)/python -c 'from ecosystem.baselines import CONDITIONS; print(*CONDITIONS)'); do $(BIN)/ecosystem models --measure $$card; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -31,8 +31,8 @@ CONDITIONS: dict[str, list[tuple[dict[str, Any], int]]] = {
     "flow-matching-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
     "flow-matching-digits-unlabelled": [({"source": "digits", "labelled": False}, 1000)],
     "diffusion-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
-    "diffusion-2d": [({"source": "ring-8"}, 2000)],
-    "flow-matching-2d": [({"source": "ring-8"}, 2000)],
+    "diffusion-2d": [({"source": "ring-8"}, 500)],
+    "flow-matching-2d": [({"source": "ring-8"}, 500)],
 }
 
 

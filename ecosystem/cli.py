@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from ecosystem.errors import EcosystemError, Interrupted, ScenarioError, TrainingError
+from ecosystem.errors import EcosystemError, Interrupted, RecordError, ScenarioError, TrainingError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="ecosystem",
     help="Simulate a web that generative models both fill and feed on.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -38,13 +38,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 @app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
         from ecosystem import __version__
 
         typer.echo(__version__)
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command("list")
@@ -67,12 +69,16 @@ def check(scenario: Scenario, sets: Sets = None) -> None:
 
     question = scenarios.load(scenario, _overrides(sets))
     s = question.scenario
-    typer.echo(f"{s.name}: valid. {s.rounds} rounds, seeds {', '.join(map(str, s.seeds))}.")
-    typer.echo(f"  human pages: {s.web.archive:,} of {s.humans.source} in the archive")
-    typer.echo(f"  ballots a round: {s.ballots_per_round:,}")
+    lines = [
+        f"{s.name}: valid. {s.rounds} rounds, seeds {', '.join(map(str, s.seeds))}.",
+        f"  human pages: {s.web.archive:,} of {s.humans.source} in the archive",
+        f"  ballots a round: {s.ballots_per_round:,}",
+    ]
     for provider in s.providers:
         card = question.cards[provider.name]
-        typer.echo(f"  {provider.name}: {card.name} ({card.model.family}), every {provider.retrain.every} round(s)")
+        lines.append(f"  {provider.name}: {card.name} ({card.model.family}), every {provider.retrain.every} round(s)")
+    with _reader_may_leave():
+        typer.echo("\n".join(lines))
 
 
 @app.command()
@@ -100,19 +106,20 @@ def run(
 
     question = scenarios.load(scenario, overrides)
     chosen = chosen or list(question.scenario.seeds)
-    _stop_on_sigterm()
-    interrupted = False
-    with progress.watching(question, len(chosen), messages) as watcher:
-        try:
-            for event in results.events(question, chosen, out, force):
-                watcher.see(event)
-        except KeyboardInterrupt:
-            interrupted = True
     result = results.of(question, out)
+    events = results.events(question, chosen, out, force)
+    try:
+        # Closed at once when the run is stopped here: only then is it on record as interrupted.
+        with closing(events), progress.watching(question, len(chosen), messages) as watcher:
+            for event in events:
+                watcher.see(event)
+    except KeyboardInterrupt:
+        if result.begun:
+            result.save()
+            _show(result, as_json)
+        raise Interrupted(f"interrupted; what was done is on record in {result.record.folder}") from None
     result.save()
     _show(result, as_json)
-    if interrupted:
-        raise Interrupted(f"interrupted; what was done is on record in {result.record.folder}")
     messages.print(f"records: {result.record.folder}", highlight=False, markup=False, soft_wrap=True)
     _raise_stopped(result)
     if check:
@@ -145,17 +152,18 @@ def models(
     rows = []
     for name in grammar.shipped_names("models"):
         data = read(grammar.shipped("models") / f"{name}.yaml").data
-        rows.append((name, data["model"]["family"], _baseline_words(data.get("baselines") or [])))
+        rows.append((name, data["model"]["family"], _baseline_words(data["model"], data.get("baselines") or [])))
     _table(("model", "family", "generation 0 on clean human data"), rows)
 
 
-def _baseline_words(baselines: list[dict[str, Any]]) -> str:
+def _baseline_words(model: dict[str, Any], baselines: list[dict[str, Any]]) -> str:
     shown = ("precision", "recall", "agreement", "modes")
     words = []
     for baseline in baselines:
         numbers = [f"{k} {baseline['metrics'][k]:.2f}" for k in shown if k in baseline["metrics"]]
         words.append(f"{baseline['humans']} ({baseline['pages']:,}): {', '.join(numbers)}")
-    return "; ".join(words) or "closed form: no training to get wrong"
+    nothing = "not measured yet" if "train" in model else "closed form: no training to get wrong"
+    return "; ".join(words) or nothing
 
 
 def _overrides(sets: list[str] | None) -> dict[str, str]:
@@ -169,7 +177,7 @@ def _seeds(text: str) -> list[int]:
     found: list[int] = []
     for part in filter(None, (p.strip() for p in text.split(","))):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or len(part) > 20:
+        if not _is_seed(first) or (dash and not _is_seed(last)):
             raise ScenarioError(f"--seeds {text}: `{part}` is no seed. Write 0-4 or 0,2,5.")
         low, high = int(first), int(last or first)
         if not 0 <= high - low < 10_000:
@@ -178,6 +186,10 @@ def _seeds(text: str) -> list[int]:
     if text.strip() and not found:
         raise ScenarioError(f"--seeds {text!r} names no seed. Write 0-4 or 0,2,5.")
     return list(dict.fromkeys(found))
+
+
+def _is_seed(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def _console(stderr: bool = False) -> Console:
@@ -192,14 +204,26 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     table = Table(*head, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for row in rows:
         table.add_row(*row)
-    _console().print(table, highlight=False)
+    with _reader_may_leave():
+        _console().print(table, highlight=False)
 
 
 def _show(result: Run, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result.summary, indent=1, ensure_ascii=True, allow_nan=False))
-    else:
-        result.show(_console())
+    with _reader_may_leave():
+        if as_json:
+            typer.echo(json.dumps(result.summary, indent=1, ensure_ascii=True, allow_nan=False))
+        else:
+            result.show(_console())
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Print for a reader who may stop reading (`| head`): no fault, and no reason to stop."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # rich makes a SystemExit of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _raise_stopped(result: Run) -> None:
@@ -213,28 +237,40 @@ def _claims_code(result: Run) -> int:
     return 1 if "refuted" in words else 2 if "undecided" in words else 0
 
 
-def _stop_on_sigterm() -> None:
-    def stop(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
+# typer tells them apart by classes that it does not export.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def guarded(command: Callable[[], Any]) -> int:
     """Run a command; an error becomes its message on standard error and its exit code."""
     try:
-        command()
+        code = command()
     except EcosystemError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    except BrokenPipeError:
-        # The reader has gone (`| head`): nothing to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _refused(str(error), error.exit_code)
+    except UsageError as error:
+        return _refused(_usage(error), ScenarioError.exit_code)
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)  # noqa: T201
-        return Interrupted.exit_code
-    return 0
+        return _refused("interrupted", Interrupted.exit_code)
+    except (BrokenPipeError, SystemExit):  # the reader of the progress has gone
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        return _refused(f"{error.strerror or error}: {error.filename or 'a file of the run'}", RecordError.exit_code)
+    except MemoryError:
+        return _refused("the memory is full. A smaller archive, fewer users or a smaller model need less.", 70)
+    return code if isinstance(code, int) else 0
+
+
+def _refused(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _usage(error: Exception) -> str:
+    """A wrong option or argument in one line."""
+    message: str = error.format_message() if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "ecosystem"
+    return f"{' '.join(message.split())} See `{command} --help`."
 
 
 def main() -> NoReturn:
@@ -242,11 +278,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    code = 0
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(guarded(lambda: app(standalone_mode=False)))
 
-    def command() -> None:
-        nonlocal code
-        result = app(standalone_mode=False)
-        code = result if isinstance(result, int) else 0
 
-    sys.exit(guarded(command) or code)
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt

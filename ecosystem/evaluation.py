@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ecosystem import metrics
+from ecosystem.errors import TrainingError
 from ecosystem.humans import Humans
 from ecosystem.metrics.base import Sample, replicates
 from ecosystem.models.base import Generator, to_web
@@ -67,27 +68,36 @@ class Evaluator:
         self._prompts = np.resize(held_out.y, size)
 
     def measure(self, generator: Generator, reward: Reward | None) -> Measurement:
-        sample = self._sample(self.draw(generator, self._prompts, "noise"), self._prompts, reward)
+        """Raises TrainingError where the model draws what is no number."""
+        x = self.draw(generator, self._prompts, "noise")
+        if not np.isfinite(x).all():
+            raise TrainingError("its samples are not finite. The training diverged: lower the card's `lr`.")
+        sample = self._sample(x, self._prompts, reward)
         chosen = [metric for metric in self._metrics if metric.applies(sample, self._human)]
-        return Measurement(
-            {metric.name: metric.measure(sample, self._human) for metric in chosen},
-            {metric.name: replicates(metric, sample, self._human, self._settings.groups) for metric in chosen},
-        )
+        values = {metric.name: metric.measure(sample, self._human) for metric in chosen}
+        without = {m.name: replicates(m, sample, self._human, self._settings.groups) for m in chosen}
+        # Samples may be so far out that a distance overflows: then there is no such number.
+        found = [name for name in values if np.isfinite([values[name], *without[name]]).all()]
+        return Measurement({name: values[name] for name in found}, {name: without[name] for name in found})
 
     def gallery(self, generator: Generator) -> NDArray[Any]:
-        """A few samples, (n, C, H, W) uint8 or (n, D) float64; sample i shows prompt i of 0, 1, 2, ..."""
+        """A few samples, (n, C, H, W) uint8 or (n, D) float64, of the gallery's prompts."""
         n = GALLERY_IMAGES if len(self._humans.shape) == 3 else GALLERY_VECTORS
-        return self.draw(generator, np.arange(n) % self._humans.classes, "gallery")
+        return self.draw(generator, self._gallery_prompts(n), "gallery")
+
+    def _gallery_prompts(self, n: int) -> NDArray[np.int64]:
+        """Four samples of a class, then of another: a class that is dying shows the same face four times."""
+        return (2 + 3 * (np.arange(n) // 4)) % self._humans.classes
 
     def human_gallery(self) -> NDArray[Any]:
-        """Held-out items in the gallery's place and order of classes."""
+        """Held-out items of the same classes."""
         held_out = self._humans.held_out()
         if len(self._humans.shape) != 3:
             return held_out.x[:GALLERY_VECTORS]
-        members = [np.flatnonzero(held_out.y == label) for label in range(self._humans.classes)]
-        members = [ids for ids in members if len(ids)]
-        chosen = [members[i % len(members)][i // len(members) % 10] for i in range(GALLERY_IMAGES)]
-        return held_out.x[chosen]
+        prompts = self._gallery_prompts(GALLERY_IMAGES)
+        rank = np.array([np.sum(prompts[:i] == prompts[i]) for i in range(len(prompts))])
+        members = [np.flatnonzero(held_out.y == label) for label in prompts]
+        return held_out.x[[ids[r % len(ids)] if len(ids) else 0 for ids, r in zip(members, rank, strict=True)]]
 
     def draw(self, generator: Generator, prompts: NDArray[np.int64], what: str) -> NDArray[Any]:
         noise = torch.from_numpy(generator.noise(len(prompts), self._streams.numpy(what)))

@@ -15,13 +15,14 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, g
 
 from pydantic import TypeAdapter, ValidationError
 
-from ecosystem.documents import Document, Fault, path_name, raise_faults, suggest
+from ecosystem.documents import FLOAT, INT, Document, Fault, path_name, raise_faults, shown, suggest
 from ecosystem.settings import yaml_key
 
 T = TypeVar("T")
 Path_ = tuple[str | int, ...]
 TAGS = ("kind", "source", "family")  # the keys that tell the members of a union apart
 UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+LONGEST_PLACE = 120
 MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 
@@ -38,7 +39,25 @@ def check(settings: type[T], document: Document) -> tuple[T | None, list[Fault]]
         # In JSON mode a list may be a tuple, and yet a string is never taken for a number.
         return TypeAdapter(settings).validate_json(json.dumps(document.data)), []
     except ValidationError as error:
-        return None, [_fault(settings, document, dict(e)) for e in error.errors(include_url=False)]
+        errors = [dict(e) for e in error.errors(include_url=False)]
+        return None, _once([_fault(settings, document, e) for e in errors if not _follows(e, errors)])
+
+
+def _once(faults: list[Fault]) -> list[Fault]:
+    """Without the keys that are missing because they are misspelt beside."""
+    meant = {(fault.where.rpartition(".")[0], fault.remedy) for fault in faults}
+    places = [fault.where.rpartition(".") for fault in faults]
+    return [
+        fault
+        for fault, (around, _, key) in zip(faults, places, strict=True)
+        if not (fault.remedy == f"add `{key}:`" and (around, f"did you mean `{key}`?") in meant)
+    ]
+
+
+def _follows(error: dict[str, Any], errors: list[dict[str, Any]]) -> bool:
+    """Whether an error is but a consequence: to pydantic a list is too short when an item of it is wrong."""
+    loc = error["loc"]
+    return error["type"] == "too_short" and any(e["loc"][: len(loc)] == loc and e is not error for e in errors)
 
 
 def dump(settings: Any) -> Any:
@@ -56,41 +75,92 @@ def _fault(settings: type[Any], document: Document, error: dict[str, Any]) -> Fa
     kind = error["type"]
     if kind in UNKNOWN_KEY:
         known = sorted(_keys(settings, document.data, route[:-1]))
-        problem, remedy = f"unknown key `{last}`", suggest(str(last), known)
+        problem, remedy = f"unknown key `{shown(last)}`", suggest(str(last), known)
     elif kind in MISSING_KEY:
         problem, remedy = f"`{last}` is missing", f"add `{last}:`"
     elif kind == "union_tag_not_found":
-        problem, remedy = f"`{error['ctx']['discriminator'].strip(chr(39))}` is missing", "say which one it is"
-        known = sorted(_tags(settings, document.data, route))
-        remedy = f"one of: {', '.join(known)}" if known else remedy
+        key = error["ctx"]["discriminator"].strip("'")
+        known = sorted(tag for _, tag in _tags(settings, document.data, route))
+        problem, remedy = f"`{key}` is missing", f"add `{key}:`, one of: {', '.join(known)}"
     elif kind == "union_tag_invalid":
         tag, expected = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "").split(", ")
-        problem, remedy = f"there is no `{tag}` here", suggest(str(tag), expected)
         key = error["ctx"]["discriminator"].strip("'")
+        problem, remedy = f"there is no {key} `{shown(tag)}`", suggest(str(tag), expected)
         route = (*route, key)
     else:
-        problem, remedy = _plain(error), _remedy(error)
-    return Fault(document.origin, document.line(route), path_name(document.data, route), problem, remedy)
+        problem, remedy = _wrong_value(error)
+        if WANTED.get(kind) == "a mapping" and isinstance(error["input"], str):
+            tags = _tags(settings, document.data, route)
+            remedy = next((f"write {{{key}: {tag}}}" for key, tag in tags if tag == error["input"]), "")
+    return Fault(document.origin, document.line(route), where(document.data, route), problem, remedy)
 
 
-def _plain(error: dict[str, Any]) -> str:
-    message = str(error["msg"])
-    message = message[0].lower() + message[1:]
-    value = error.get("input")
-    if isinstance(value, dict | list):
-        value = "a mapping" if isinstance(value, dict) else "a list"
-        return f"{message.replace('input', 'it').replace('an object', 'a mapping')}, not {value}"
-    shown = "null" if value is None else json.dumps(value, ensure_ascii=False)
-    return f"{message.replace('input', shown[:40])}".replace("an object", "a mapping")
+def where(data: Any, route: Path_) -> str:
+    """The dotted name of a place, short enough for a message."""
+    name = path_name(data, route)
+    return name if len(name) <= LONGEST_PLACE else f"{name[: LONGEST_PLACE - 3]}..."
 
 
-def _remedy(error: dict[str, Any]) -> str:
-    if error["type"] == "literal_error" and isinstance(error["input"], str):
+# pydantic's type errors -> what belongs there
+WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+# pydantic's bounds -> the bound in words
+BOUNDS = {
+    "greater_than": "must be above {gt:,}",
+    "greater_than_equal": "must be {ge:,} or more",
+    "less_than": "must be below {lt:,}",
+    "less_than_equal": "must be {le:,} or less",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "too_short": "must have {min_length} or more items",
+    "too_long": "must have {max_length} or fewer items",
+    "string_too_short": "must have {min_length} or more characters",
+    "string_too_long": "must have {max_length} or fewer characters",
+}
+
+
+def _wrong_value(error: dict[str, Any]) -> tuple[str, str]:
+    """A value of the wrong type or size: the problem and the remedy."""
+    kind, value = error["type"], error.get("input")
+    if kind in WANTED:
+        return f"must be {WANTED[kind]}, not {_described(value)}", _retyped(WANTED[kind], value)
+    if kind in BOUNDS:
+        size = len(value) if isinstance(value, str | list) else _described(value)
+        return f"{BOUNDS[kind].format(**error['ctx'])}, not {size}", ""
+    if kind == "literal_error":
         words = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
-        return suggest(error["input"], words)
-    if error["type"].endswith("_type") and isinstance(error.get("input"), str):
-        return "without quotes, if it has them" if error["input"].replace(".", "").isdigit() else ""
-    return ""
+        if isinstance(value, str):
+            return f"cannot be `{shown(value)}`", suggest(value, words)
+        return f"cannot be {_described(value)}", f"one of: {', '.join(words)}"
+    if kind == "value_error":  # raised by a settings class, in its own words
+        return str(error["ctx"]["error"]), ""
+    return str(error["msg"]), ""
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, str):
+        return f"the text {json.dumps(shown(value), ensure_ascii=False)}"
+    return json.dumps(value)
+
+
+def _retyped(wanted: str, value: Any) -> str:
+    if wanted == "a list" and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return f"write [{shown(value)}]"
+    if wanted.endswith("number") and isinstance(value, str) and (INT.fullmatch(value) or FLOAT.fullmatch(value)):
+        return "write it without quotes"
+    return "put it in quotes" if wanted == "text" and isinstance(value, int | float) else ""
 
 
 def _route(data: Any, loc: tuple[str | int, ...]) -> tuple[Path_, str | int]:
@@ -123,17 +193,17 @@ def _keys(settings: Any, data: Any, route: Path_) -> set[str]:
     return {yaml_key(f.name) for kind in _classes_at(settings, data, route) for f in fields(kind)}
 
 
-def _tags(settings: Any, data: Any, route: Path_) -> set[str]:
+def _tags(settings: Any, data: Any, route: Path_) -> set[tuple[str, str]]:
+    """The tags, key and value, of what may stand at ``route``."""
     kinds = _classes_at(settings, data, route)
-    return {str(f.default) for kind in kinds for f in fields(kind) if f.name in TAGS}
+    return {(f.name, str(f.default)) for kind in kinds for f in fields(kind) if f.name in TAGS}
 
 
 def _classes_at(settings: Any, data: Any, route: Path_) -> list[type[Any]]:
     """The settings classes that a mapping at ``route`` may be, narrowed by its tag."""
     types_here, here = [settings], data
     for part in route:
-        if isinstance(part, int):
-            types_here = [a for t in types_here for a in _members(t) if not is_dataclass(a)]
+        if isinstance(part, int):  # of a list, which `_members` opens
             here = here[part] if isinstance(here, list) and part < len(here) else None
             continue
         classes = _narrow([c for t in types_here for c in _members(t) if is_dataclass(c)], here)

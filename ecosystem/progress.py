@@ -31,7 +31,7 @@ class Watcher(Protocol):
 
 
 class Clock:
-    """How far a run is, as a share of all its seeds' rounds, and how long the rest will take."""
+    """How far a run is, as a share of the rounds of all seeds that are to be run, and how long the rest will take."""
 
     def __init__(self, question: Question, seeds: int) -> None:
         self.rounds, self.seeds, self.providers = question.scenario.rounds, seeds, len(question.scenario.providers)
@@ -40,7 +40,9 @@ class Clock:
         self.names = [provider.name for provider in question.scenario.providers]
 
     def see(self, event: Event) -> None:
-        if event.kind in ("finished", "kept"):
+        if event.kind == "kept":  # it took no time, and so says nothing of the time left
+            self.seeds = max(1, self.seeds - 1)
+        elif event.kind == "finished":
             self.done_seeds, self.round, self.within = self.done_seeds + 1, 0, 0.0
         elif event.kind == "round":
             self.round, self.within = self.round + 1, 0.0
@@ -58,19 +60,19 @@ class Clock:
         if self.share < 0.02 or elapsed < 2:
             return ""
         seconds = elapsed * (1 - self.share) / self.share
-        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+        return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"
 
 
 def sentence(event: Event, rounds: int) -> str:
     """What is going on, in words."""
     progress = event.progress
     assert progress is not None
-    text = f"seed {event.seed}  round {progress.round + 1}/{rounds}  {PHASES[progress.phase]}"
+    text = f"seed {event.seed} round {progress.round + 1}/{rounds}  {PHASES[progress.phase]}"
     if progress.provider:
         text += f" {progress.provider}"
     if progress.update is not None:
         update = progress.update
-        text += f"  update {update.done:,}/{update.total:,}"
+        text += f" {update.done:,}/{update.total:,} updates"
         if update.loss == update.loss:
             text += f"  loss {update.loss:.3f}"
     return text
@@ -121,10 +123,11 @@ class Lively(Plain):
             self.live.update(self._line(event))
 
     def _line(self, event: Event) -> Text:
-        width = 24
+        # What matters most stands first: a narrow terminal cuts the end off.
+        width = 10 if self.console.width < 100 else 24
         full = round(width * self.clock.share)
         bar = Text("━" * full, style="cyan") + Text("━" * (width - full), style="dim")
-        tail = f"  {100 * self.clock.share:3.0f} %  {sentence(event, self.rounds)}  {self.clock.left()}"
+        tail = f" {100 * self.clock.share:.0f} % {self.clock.left()}  {sentence(event, self.rounds)}"
         line = bar + Text(tail)
         line.truncate(self.console.width - 1, overflow="ellipsis")
         return line

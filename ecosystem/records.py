@@ -15,19 +15,23 @@ Everything is plain JSON, YAML, parquet and npy: nothing in a run directory is e
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecosystem.errors import RecordError
+from ecosystem.errors import RecordError, ScenarioError
 
 Line = dict[str, Any]  # one line of metrics.jsonl
 
@@ -54,8 +58,10 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read as JSON: {error}") from error
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise RecordError(f"{path} is not JSON: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,17 @@ class SeedRecord:
         np.save(self.folder / "gallery" / "human.npy", human_gallery, allow_pickle=False)
         (self.folder / "metrics.jsonl").touch()
         self.set_status(RUNNING, 0)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """While one process runs a seed, no other may; the lock dies with its process."""
+        with self.folder.with_name(f".{self.folder.name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                problem = f"another process is running seed {self.seed} into {self.folder.parent}"
+                raise RecordError(f"{problem}. Wait for it, or choose another --out.") from error
+            yield
 
     def set_status(self, state: str, rounds_done: int, why: str = "") -> None:
         status = {"state": state, "rounds_done": rounds_done}
@@ -102,17 +119,21 @@ class SeedRecord:
         np.save(path, samples, allow_pickle=False)
 
     def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = read_json(self.folder / "status.json")
+        path = self.folder / "status.json"
+        status = read_json(path)
+        if not (isinstance(status, dict) and {"state", "rounds_done"} <= status.keys()):
+            raise RecordError(f"{path} is no status: it has no `state` and `rounds_done`.")
         return status
 
     def lines(self) -> list[Line]:
         """The rounds on record, in order; an unfinished last line is left out."""
         path = self.folder / "metrics.jsonl"
         try:
-            rows = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecordError(f"{path} cannot be read: {error}") from error
-        return list(_parsed(path, rows))
+            rows = path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+        # What stands behind the last line break was cut short (or is nothing).
+        return [_line(path, number, row) for number, row in enumerate(rows[:-1])]
 
     def gallery(self, provider: str) -> dict[int, NDArray[Any]]:
         """Samples by generation."""
@@ -127,26 +148,53 @@ class SeedRecord:
         return _array(self.folder / "gallery" / "human.npy")
 
 
-def _parsed(path: Path, rows: list[str]) -> Iterator[Line]:
-    for number, row in enumerate(rows):
-        try:
-            yield json.loads(row)
-        except ValueError as error:
-            if number < len(rows) - 1:
-                raise RecordError(f"{path}:{number + 1} is not JSON: {error}") from error
+def _line(path: Path, number: int, row: bytes) -> Line:
+    try:
+        line = json.loads(row)
+    except ValueError as error:
+        raise RecordError(f"{path}:{number + 1} is not JSON: {error}") from error
+    if not _has(line, {"round", "web", "ballots", "classifier_accuracy", "providers"}) or line["round"] != number:
+        raise RecordError(f"{path}:{number + 1} is not the record of round {number}.")
+    rows = line["providers"].values() if isinstance(line["providers"], dict) else [None]
+    if not (_has(line["web"], WEB) and all(_is_whole(row) for row in rows)):
+        raise RecordError(f"{path}:{number + 1}: the record of round {number} lacks some of its numbers.")
+    found: Line = line
+    return found
+
+
+# The keys of a line's parts.
+WEB = {"pages", "human", "synthetic", "synthetic_share", "lineage"}
+TRAINED = {"pages", "human", "by_maker", "lambda", "synthetic_share", "lineage", "loss", "metrics", "replicates"}
+
+
+def _is_whole(row: Any) -> bool:
+    """Whether a provider's row has its keys."""
+    if not _has(row, {"generation", "vote_share"}):
+        return False
+    trained: Any = row.get("trained")
+    return trained is None or (_has(trained, TRAINED) and _has(trained["metrics"]) and _has(trained["replicates"]))
+
+
+def _has(part: Any, keys: Set[str] = frozenset()) -> bool:
+    return isinstance(part, dict) and keys <= part.keys()
 
 
 def _array(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-        return array
-    except (OSError, ValueError, EOFError) as error:
-        raise RecordError(f"{path} cannot be read as an array: {error}") from error
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise RecordError(f"{path} is missing.") from error
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise RecordError(f"{path} cannot be read as an array of numbers: it is damaged or no .npy file.") from error
+    if not (isinstance(array, np.ndarray) and np.issubdtype(array.dtype, np.number)):
+        raise RecordError(f"{path} holds no array of numbers.")
+    return array
 
 
 def slug(name: str) -> str:
-    """A provider's name as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    """A name as part of a file name, different for different names, also where letter case makes no difference."""
+    plain = re.sub(r"[^a-z0-9_-]", "_", name.lower())
+    return plain if plain == name else f"{plain}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -164,9 +212,26 @@ class RunRecord:
         return sorted((record for record in found if (record.folder / "status.json").exists()), key=lambda r: r.seed)
 
     def resolved(self) -> dict[str, Any]:
+        """What was asked: the scenario and the model cards."""
         from ecosystem.documents import read
 
-        return read(self.folder / "scenario.resolved.yaml").data
+        path = self.folder / "scenario.resolved.yaml"
+        try:
+            tree = read(path).data
+        except ScenarioError as error:
+            raise RecordError(f"what was asked cannot be read back. {error}") from error
+        parts = _has(tree, {"scenario", "cards"}) and _has(tree["scenario"], {"providers"}) and _has(tree["cards"])
+        if not (parts and all(_has(card, {"model"}) for card in tree["cards"].values())):
+            raise RecordError(f"{path} is no record of what was asked: it has no `scenario` and `cards`.")
+        return tree
+
+    def clear(self) -> None:
+        """Take away all that was found for one question, so that another may be asked here."""
+        for seed in self.folder.glob("seed-*"):
+            if re.fullmatch(r"seed-\d+", seed.name):
+                shutil.rmtree(seed)
+        shutil.rmtree(self.folder / "figures", ignore_errors=True)
+        (self.folder / "summary.json").unlink(missing_ok=True)
 
     def summary(self) -> Any:
         return read_json(self.folder / "summary.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ecosystem import reports
+from ecosystem.errors import RecordError, ScenarioError
 from ecosystem.records import RunRecord, write_json
 from ecosystem.records import open_run as open_record
 from ecosystem.run import Event, default_folder
@@ -18,6 +19,8 @@ from ecosystem.run import run as run_seeds
 from ecosystem.scenarios import Question
 from ecosystem.summarise import question_of, summarise
 from ecosystem.summary import Summary, Verdict
+
+MAX_SEED = 10**9
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +36,15 @@ class Run:
     @cached_property
     def summary(self) -> Summary:
         """The object that ``--json`` prints."""
+        providers = {provider.name for provider in self.question.scenario.providers}
+        if any(line["providers"].keys() != providers for seed in self.record.seeds() for line in seed.lines()):
+            raise RecordError(f"{self.record.folder}: its rounds tell of other providers than its scenario.")
         return summarise(self.record, self.question)
+
+    @property
+    def begun(self) -> bool:
+        """Whether any round is on record."""
+        return any(seed.lines() for seed in self.record.seeds())
 
     @property
     def verdict(self) -> dict[str, Verdict]:
@@ -63,8 +74,13 @@ class Run:
 
     def gallery(self) -> reports.Gallery:
         """The first seed's samples, generation by generation."""
-        seed = self.record.seeds()[0]
-        return reports.Gallery(seed.human_gallery(), {name: seed.gallery(name) for name in self.summary["providers"]})
+        seed = self.record.seed(self.summary["seeds"][0])
+        found = reports.Gallery(seed.human_gallery(), {name: seed.gallery(name) for name in self.summary["providers"]})
+        shape = tuple(self.summary["humans"]["shape"])
+        for samples in (found.human, *(s for generations in found.providers.values() for s in generations.values())):
+            if samples.shape[1:] != shape:
+                raise RecordError(f"{seed.folder}: the gallery has items of another shape than the human data.")
+        return found
 
     def show(self, console: Console | None = None) -> None:
         """Print the report."""
@@ -80,9 +96,17 @@ class Run:
         reports.save_figures(self.summary, self.gallery(), figures)
 
 
-def events(question: Question, seeds: Sequence[int] | None, folder: Path | None, force: bool) -> Iterator[Event]:
+def events(
+    question: Question, seeds: Sequence[int] | None, folder: Path | None, force: bool
+) -> Generator[Event, None, None]:
     """Run what is missing; the caller shows it."""
-    yield from run_seeds(question, seeds or question.scenario.seeds, folder, force)
+    chosen = question.scenario.seeds if seeds is None else seeds
+    for seed in chosen:
+        if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+            raise ScenarioError(f"{seed!r} is no seed: a seed is a whole number from 0 to {MAX_SEED:,}.")
+    if not chosen:
+        raise ScenarioError("there is no seed to run.")
+    yield from run_seeds(question, chosen, folder, force)
 
 
 def of(question: Question, folder: Path | None) -> Run:
@@ -99,4 +123,8 @@ def run(question: Question, seeds: Sequence[int] | None, folder: Path | None, fo
 
 def open_run(path: Path) -> Run:
     record = open_record(path)
-    return Run(question_of(record), record)
+    try:
+        return Run(question_of(record), record)
+    except ScenarioError as error:
+        # Written by hand, or by another version: no fault of a scenario that somebody is writing now.
+        raise RecordError(f"what was asked cannot be read back. {error}") from error

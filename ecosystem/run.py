@@ -8,6 +8,7 @@ interrupted starts anew.
 from __future__ import annotations
 
 import platform
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,9 @@ import torch
 from ecosystem import compute
 from ecosystem.agents.provider import Provider
 from ecosystem.documents import dump as to_yaml
-from ecosystem.documents import read
 from ecosystem.errors import EcosystemError, RecordError
 from ecosystem.records import FAILED, FINISHED, INTERRUPTED, Line, RunRecord, SeedRecord, write_json, write_text
-from ecosystem.scenarios import Question
+from ecosystem.scenarios import Question, digest
 from ecosystem.web.corpus import COLUMNS, HUMAN
 from ecosystem.world import Progress, World
 
@@ -54,7 +54,8 @@ def run(question: Question, seeds: Sequence[int], folder: Path | None = None, fo
         if not force and _finished(seed_record):
             yield Event("kept", seed)
         else:
-            yield from _run_seed(question, seed, seed_record, device)
+            with seed_record.locked():
+                yield from _run_seed(question, seed, seed_record, device)
 
 
 def _open(record: RunRecord, question: Question, force: bool) -> None:
@@ -63,15 +64,27 @@ def _open(record: RunRecord, question: Question, force: bool) -> None:
     try:
         if record.folder.exists() and not resolved.exists() and any(record.folder.iterdir()):
             raise RecordError(f"{record.folder} is not empty and holds no run. Choose another --out.")
-        if resolved.exists() and not force and read(resolved).data != question.resolved:
-            raise RecordError(
-                f"{record.folder} holds a run of another question (its scenario or model cards differ). "
-                "Choose another --out, or replace it with --force."
-            )
+        if resolved.exists() and not _asks(record, question, force):
+            if not force:
+                raise RecordError(
+                    f"{record.folder} holds a run of another question (its scenario or model cards differ). "
+                    "Choose another --out, or replace it with --force."
+                )
+            record.clear()
         record.folder.mkdir(parents=True, exist_ok=True)
         write_text(resolved, to_yaml(question.resolved))
     except OSError as error:
         raise RecordError(f"{record.folder} cannot be written: {error.strerror}. Choose another --out.") from error
+
+
+def _asks(record: RunRecord, question: Question, force: bool) -> bool:
+    """Whether the directory holds this question; one that cannot be read back can only be replaced."""
+    try:
+        return digest(record.resolved()) == question.digest
+    except RecordError:
+        if force:
+            return False
+        raise
 
 
 def _finished(record: SeedRecord) -> bool:
@@ -174,6 +187,7 @@ def _manifest(world: World) -> dict[str, Any]:
         "device": world.device.type,
         "device_name": device,
         "threads": torch.get_num_threads(),
+        "commit": _commit(),
         "machine": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
@@ -184,6 +198,18 @@ def _version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that runs; None where it is no checkout."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
         return None
 
 

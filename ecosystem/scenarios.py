@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,30 +20,34 @@ from typing import Annotated, Any, Literal
 import annotated_types as at
 from pydantic import Field, JsonValue
 
-from ecosystem import grammar, metrics
+from ecosystem import checks, grammar
 from ecosystem.agents.creator import CreatorSettings
 from ecosystem.agents.provider import ProviderSettings
 from ecosystem.agents.scraper import ScraperSettings
 from ecosystem.agents.user import UserSettings
-from ecosystem.documents import Document, Fault, FaultsError, parse, put, raise_faults, read, set_path, suggest
+from ecosystem.documents import (
+    Document,
+    Fault,
+    FaultsError,
+    Route,
+    parse,
+    put,
+    raise_faults,
+    read,
+    set_path,
+    shown,
+    suggest,
+)
 from ecosystem.documents import dump as to_yaml
-from ecosystem.errors import ScenarioError
 from ecosystem.evaluation import EvaluationSettings
-from ecosystem.humans import Humans, HumanSource
-from ecosystem.models import Diffusion, Gaussian, cards
+from ecosystem.humans import HumanSource
+from ecosystem.models import cards
 from ecosystem.models.cards import Card
-from ecosystem.models.nets import UNetSettings
 from ecosystem.settings import Count, Name, PositiveFloat, Settings
 from ecosystem.web.corpus import Retention
-from ecosystem.web.rewards import ClassConfidence, Distance, needs_classifier
 from ecosystem.web.sites import SitesSettings
 
 FOLDER = "scenarios"
-
-# Numbers that are counted, not measured: of the web and of each provider.
-WEB_COUNTS = ("pages", "synthetic-share", "lineage")
-PROVIDER_COUNTS = ("lambda", "synthetic-share", "lineage", "vote-share", "data-set-pages")
-VERDICTS = ("stable", "improving", "degrading", "collapsed")
 
 
 @dataclass(frozen=True)
@@ -158,12 +162,19 @@ class Question:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits of what was asked; cards' baselines and words do not change it."""
-        tree = {
-            "scenario": {k: v for k, v in self.resolved["scenario"].items() if k not in ("about", "question")},
-            "models": {name: card["model"] for name, card in self.resolved["cards"].items()},
-        }
-        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]
+        return digest(self.resolved)
+
+
+WORDS = ("about", "question", "papers", "claims")  # of a scenario: they change no draw
+
+
+def digest(resolved: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits of what decides a run's draws; words, claims and cards' baselines do not."""
+    tree = {
+        "scenario": {key: value for key, value in resolved["scenario"].items() if key not in WORDS},
+        "models": {name: card["model"] for name, card in resolved["cards"].items()},
+    }
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def names() -> list[str]:
@@ -182,59 +193,117 @@ def path_of(name_or_path: str) -> Path:
     raise AssertionError
 
 
-def load(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Question:
+def load(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Question:
     """Read, override, check. Raises ScenarioError with every fault found; nothing is written."""
     return from_document(read(path_of(name_or_path)), overrides or {})
 
 
-def from_text(text: str, overrides: Mapping[str, str] | None = None, origin: str = "scenario") -> Question:
+def from_text(text: str, overrides: Mapping[str, Any] | None = None, origin: str = "scenario") -> Question:
     return from_document(parse(text, origin), overrides or {})
 
 
-def from_document(document: Document, overrides: Mapping[str, str]) -> Question:
-    data: Any = document.data
-    for dotted, text in overrides.items():
-        data = put(data, dotted, text, "--set")
-    document = Document(data, document.origin, document.lines)
-    scenario = grammar.validate(Scenario, document)
-    found, faults = _cards(scenario, document)
-    policies, event_faults = _policies(scenario, document)
-    faults += event_faults
-    for start, policy in {0: scenario, **policies}.items():
-        where = f" (from round {start} on)" if start else ""
-        faults += [
-            Fault(document.origin, document.line(route), _dotted(route), problem + where, remedy)
-            for route, problem, remedy in _checks(policy, found)
-        ]
-    raise_faults(dict.fromkeys(faults), document.origin)
-    return Question(scenario, found, policies)
+def from_document(document: Document, overrides: Mapping[str, Any]) -> Question:
+    """Override and check; raises ScenarioError with all that is wrong."""
+    document, overridden, faults = _override(document, overrides)
+    scenario, wrong = grammar.check(Scenario, document)
+    faults += wrong
+    if scenario is not None:
+        found, wrong = _cards(scenario, document)
+        findings = list(checks.of_scenario(scenario, found))
+        policies, event_faults = _policies(scenario, document, found, findings)
+        question = Question(scenario, found, policies)
+        findings += checks.of_question(question)
+        faults += [*wrong, *event_faults, *(_fault(document, finding) for finding in findings)]
+    raise_faults(_told(faults, [grammar.where(document.data, route) for route in overridden]), document.origin)
+    return question
 
 
-def _dotted(route: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in route)
+def _fault(document: Document, finding: checks.Finding) -> Fault:
+    route, problem, remedy = finding
+    return Fault(document.origin, document.line(route), grammar.where(document.data, route), problem, remedy)
+
+
+# Overrides
+
+SET = "--set"
+
+
+def _override(document: Document, overrides: Mapping[str, Any]) -> tuple[Document, list[Route], list[Fault]]:
+    """The document with other values, and the places that are new. Text is read as YAML, as on a command line."""
+    tree: Any = document.data
+    routes: list[Route] = []
+    faults: list[Fault] = []
+    for dotted, value in overrides.items():
+        route = _route(tree, dotted)
+        try:
+            tree = put(tree, dotted, value, SET) if isinstance(value, str) else set_path(tree, dotted, value, SET)
+        except FaultsError as error:
+            faults += error.faults
+        else:
+            # The first part of the path that the file knows nothing of, or else the value itself.
+            routes.append(next((route[:n] for n in range(1, len(route)) if route[:n] not in document.lines), route))
+    return Document(tree, document.origin, document.lines), routes, faults
+
+
+def _route(tree: Any, dotted: str) -> Route:
+    """The place that a dotted path means, if it means one."""
+    route: list[str | int] = []
+    for word in dotted.split("."):
+        part: str | int = word
+        if isinstance(tree, list):
+            names = [item.get("name") if isinstance(item, dict) else None for item in tree]
+            part = names.index(word) if word in names else int(word) if word.isdecimal() else word
+            tree = tree[part] if isinstance(part, int) and part < len(tree) else None
+        else:
+            tree = tree.get(word) if isinstance(tree, dict) else None
+        route.append(part)
+    return tuple(route)
+
+
+def _told(faults: list[Fault], overridden: list[str]) -> list[Fault]:
+    """Each fault once; one of an overridden value names the override, for its line in the file is not to blame."""
+    return [
+        replace(fault, origin=SET, line=None) if any(_within(fault.where, name) for name in overridden) else fault
+        for fault in dict.fromkeys(faults)
+    ]
+
+
+def _within(name: str, around: str) -> bool:
+    """Whether a dotted name is that of a place or of one inside it."""
+    return name == around or name.startswith(f"{around}.")
+
+
+# Cards
 
 
 def _cards(scenario: Scenario, document: Document) -> tuple[dict[str, Card], list[Fault]]:
     found: dict[str, Card] = {}
     faults: list[Fault] = []
     for number, provider in enumerate(scenario.providers):
-        line, where = document.line(("providers", number)), f"providers.{provider.name}"
+        route: Route = ("providers", number)
         if (provider.model is None) == (provider.card is None):
-            problem = "a provider has either `model`, the name of a card, or `card`, a model written in place"
-            faults.append(Fault(document.origin, line, where, problem, "see `ecosystem models`"))
+            problem, remedy = "has both `model`, the name of a card, and `card`, a model in place", "keep one of them"
+            if provider.model is None:
+                problem = "has neither `model`, the name of a card, nor `card`, a model in place"
+                remedy = "see `ecosystem models`"
+            faults.append(_fault(document, (route, problem, remedy)))
         elif provider.card is not None:
-            found[provider.name] = cards.in_place(provider.name, provider.card)
+            found[provider.name] = cards.in_place(provider.card)
         else:
             assert provider.model is not None
             try:
                 found[provider.name] = cards.load(provider.model)
             except FaultsError as error:
+                # A fault with a line is one inside the card's own file.
+                file = f"`{shown(provider.model)}`: " if provider.model.endswith((".yaml", ".yml")) else ""
                 faults += [
-                    Fault(document.origin, line, f"{where}.model", f"{f.problem} ({f.origin})", f.remedy)
+                    f if f.line is not None else _fault(document, ((*route, "model"), file + f.problem, f.remedy))
                     for f in error.faults
                 ]
     return found, faults
 
+
+# Events
 
 # What an event may set: policies. Who exists and how many is fixed when a world is made.
 _POLICIES = {
@@ -246,192 +315,74 @@ _POLICIES = {
 }
 
 
-def _policies(scenario: Scenario, document: Document) -> tuple[dict[int, Scenario], list[Fault]]:
-    """The scenario as it stands after each event."""
-    tree, faults = grammar.dump(scenario), []
+def _policies(
+    scenario: Scenario, document: Document, found: Mapping[str, Card], findings: list[checks.Finding]
+) -> tuple[dict[int, Scenario], list[Fault]]:
+    """The scenario as it stands after each event. ``findings``: what is known to be wrong without any event."""
+    tree: Any = grammar.dump(scenario)
     policies: dict[int, Scenario] = {}
+    faults: list[Fault] = []
+    known = set(findings)
     for number, event in sorted(enumerate(scenario.events), key=lambda pair: pair[1].at):
-        route = ("events", number)
-        line = document.line(route)
-        if event.at >= scenario.rounds:
-            problem = f"happens in round {event.at}, but the scenario ends after round {scenario.rounds - 1}"
-            faults.append(Fault(document.origin, line, f"events.{number}", problem, "raise `rounds`"))
-        for dotted, value in event.set.items():
-            try:
-                tree = set_path(tree, _event_path(dotted), value, document.origin)
-            except ScenarioError as error:
-                problem = str(error).splitlines()[-1].strip().removeprefix(document.origin).strip()
-                faults.append(Fault(document.origin, line, f"events.{number}.set", problem, ""))
-        policy, wrong = grammar.check(Scenario, Document(tree, document.origin, {}))
-        faults += [Fault(document.origin, line, f.where, f.problem, f.remedy) for f in wrong]
+        faults += [_fault(document, finding) for finding in _event_checks(number, event, scenario.rounds)]
+        after, wrong = _after(tree, number, event, document)
+        policy, invalid = grammar.check(Scenario, Document(after, document.origin, {}))
+        wrong += [_event_fault(document, number, after, f.where, f.problem, f.remedy) for f in invalid]
         if policy is not None:
-            policies[event.at] = policy
+            tree, policies[event.at] = after, policy
+            new = [finding for finding in checks.of_scenario(policy, found) if finding not in known]
+            known.update(new)
+            wrong += [_event_fault(document, number, after, grammar.where(after, r), p, m) for r, p, m in new]
+        faults += wrong
     return policies, faults
 
 
-def _event_path(dotted: str) -> str:
-    """The place an event's path means; `providers.alpha.scraper.filter` is refused in favour of the scraper's name."""
+def _event_checks(number: int, event: Event, rounds: int) -> Iterator[checks.Finding]:
+    if event.at >= rounds:
+        problem = f"in round {event.at:,} the scenario is over: its rounds are 0 to {rounds - 1:,}"
+        yield ("events", number, "at"), problem, "raise `rounds`, or let it happen earlier"
+    if not event.set:
+        yield ("events", number, "set"), "the event sets nothing", "for example {users.crowd.k: 4}"
+
+
+def _after(tree: Any, number: int, event: Event, document: Document) -> tuple[Any, list[Fault]]:
+    """The tree after an event, without those of its settings that are none."""
+    faults: list[Fault] = []
+    for dotted, value in event.set.items():
+        route = ("events", number, "set", dotted)
+        if remedy := _no_policy(dotted):
+            faults.append(_fault(document, (route, "an event cannot set this", remedy)))
+            continue
+        try:
+            tree = set_path(tree, dotted, value, document.origin)
+        except FaultsError as error:
+            faults += [_fault(document, (route, f.problem, f.remedy)) for f in error.faults]
+    return tree, faults
+
+
+def _no_policy(dotted: str) -> str:
+    """What an event can set instead of this path, or "" where the path is one that it can."""
     words = dotted.split(".")
     part = words[0]
-    policy = words[1] if part == "web" else words[2] if len(words) > 2 else ""
-    if policy not in _POLICIES.get(part, ()):
-        listed = ", ".join(f"{p}.{'' if p == 'web' else 'NAME.'}{k}" for p, keys in _POLICIES.items() for k in keys)
-        raise ScenarioError(f"`{dotted}` is nothing that an event can set (it can set: {listed})")
-    return dotted
+    if part not in _POLICIES:
+        return f"it can set policies of: {', '.join(_POLICIES)}"
+    at = 1 if part == "web" else 2
+    if len(words) > at and words[at] in _POLICIES[part]:
+        return ""
+    start = part if part == "web" else f"{part}.NAME"
+    return f"it can set {start}. and one of: {', '.join(_POLICIES[part])}"
 
 
-Finding = tuple[tuple[str | int, ...], str, str]  # route, problem, remedy
-
-
-def _checks(scenario: Scenario, found: Mapping[str, Card]) -> Iterator[Finding]:
-    """What the types cannot say: names that must exist, counts that must add up, policies that must fit the data."""
-    yield from _name_checks(scenario)
-    yield from _take_checks(scenario)
-    for problem in scenario.web.sites.faults():
-        yield ("web", "sites"), problem, ""
-    if scenario.web.archive == 0:
-        problem = "generation 0 needs human pages, and pages of round 0 are first seen in round 1"
-        yield ("web", "archive"), problem, "set an archive above 0"
-    humans = scenario.humans.open()
-    yield from _reservoir_checks(scenario, humans)
-    yield from _reward_checks(scenario, humans)
-    yield from _metric_checks(scenario, humans)
-    yield from _model_checks(scenario, humans, found)
-
-
-def _name_checks(scenario: Scenario) -> Iterator[Finding]:
-    everyone: dict[str, str] = {"human": "the word for human makers", "evaluation": "a word of the program"}
-    for part in ("creators", "users", "scrapers", "providers"):
-        for number, group in enumerate(getattr(scenario, part)):
-            if group.name in everyone:
-                problem = f"the name `{group.name}` is taken by {everyone[group.name]}"
-                yield (part, number), problem, "names are unique in a scenario"
-            everyone[group.name] = part
-    providers = [p.name for p in scenario.providers]
-    scrapers = [s.name for s in scenario.scrapers]
-    for number, provider in enumerate(scenario.providers):
-        if provider.scraper is not None and provider.scraper not in scrapers:
-            yield (
-                ("providers", number, "scraper"),
-                f"there is no scraper `{provider.scraper}`",
-                suggest(provider.scraper, scrapers),
-            )
-    for number, group in enumerate(scenario.users):
-        for name in group.providers or ():
-            if name not in providers:
-                yield ("users", number, "providers"), f"there is no provider `{name}`", suggest(name, providers)
-        if group.providers == ():
-            yield ("users", number, "providers"), "the group asks nobody", "null means all providers"
-
-
-def _take_checks(scenario: Scenario) -> Iterator[Finding]:
-    makers = ["human", *(p.name for p in scenario.providers)]
-    serving = {
-        scenario.scraper_for(p).name for p in scenario.providers if p.scraper in (None, *_names(scenario.scrapers))
-    }
-    for number, scraper in enumerate(scenario.scrapers):
-        for name in scraper.take or ():
-            if name not in makers:
-                yield ("scrapers", number, "take"), f"nobody called `{name}` makes pages", suggest(name, makers)
-        if scraper.take is not None and "human" not in scraper.take and scraper.name in serving:
-            yield (
-                ("scrapers", number, "take"),
-                "in round 0 there are only human pages, and this scraper takes none",
-                "add `human`; with `window_rounds: 1` it takes the archive in round 0 only",
-            )
-
-
-def _names(groups: tuple[Any, ...]) -> list[str]:
-    return [group.name for group in groups]
-
-
-def _reservoir_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
-    if humans.pool_size is None:
-        return
-    fresh = scenario.rounds * sum(c.count * c.pages_per_round for c in scenario.creators)
-    if scenario.web.archive + fresh > humans.pool_size:
-        yield (
-            ("web", "archive"),
-            f"{scenario.web.archive:,} archived and {fresh:,} fresh human pages are wanted, but "
-            f"`{humans.name}` has {humans.pool_size:,}",
-            "lower the archive, the creators' pages or the rounds",
-        )
-
-
-def _reward_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
-    images = len(humans.shape) == 3
-    for number, group in enumerate(scenario.users):
-        route = ("users", number, "reward")
-        reward = group.reward
-        if needs_classifier(reward) and humans.known_classes < 2:
-            yield route, f"there is no classifier for `{humans.name}`", "use `kind: distance` on vectors"
-        elif isinstance(reward, ClassConfidence) and reward.class_ >= humans.known_classes:
-            yield (*route, "class"), f"`{humans.name}` has classes 0 to {humans.known_classes - 1}", ""
-        elif isinstance(reward, Distance) and (images or len(reward.to) != humans.shape[0]):
-            shape = "images" if images else f"vectors of {humans.shape[0]} numbers"
-            yield (*route, "to"), f"a distance needs a point like the data, and `{humans.name}` has {shape}", ""
-
-
-def _metric_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
-    fit = [m.name for m in metrics.build(None, humans)]
-    for number, name in enumerate(scenario.metrics or ()):
-        if name not in metrics.NAMES:
-            yield ("metrics", number), f"there is no metric `{name}`", suggest(name, metrics.NAMES)
-        elif name not in fit:
-            yield (
-                ("metrics", number),
-                f"`{name}` cannot be measured on `{humans.name}`",
-                f"these can: {', '.join(fit)}",
-            )
-    measured = [name for name in scenario.metrics or fit if name in fit]
-    for number, claim in enumerate(scenario.claims):
-        yield from _claim_checks(("claims", number), claim, scenario, measured)
-
-
-def _claim_checks(
-    route: tuple[str | int, ...], claim: Claim, scenario: Scenario, measured: list[str]
-) -> Iterator[Finding]:
-    providers = [p.name for p in scenario.providers]
-    for name in (claim.of, claim.than.of if claim.than else None):
-        if name is not None and name not in providers:
-            yield route, f"there is no provider `{name}`", suggest(name, providers)
-    if claim.is_ in VERDICTS:
-        if claim.of is None or claim.metric is not None:
-            yield (
-                route,
-                f"a claim of `{claim.is_}` is about a provider's verdict",
-                "it takes `of`, and no `metric`",
-            )
-        return
-    known = [*PROVIDER_COUNTS, *measured] if claim.of else list(WEB_COUNTS)
-    if claim.metric not in known:
-        of = f"of `{claim.of}`" if claim.of else "of the web (a claim without `of`)"
-        yield route, f"there is no metric `{claim.metric}` {of}", suggest(str(claim.metric), known)
-    needs = {"bounded": "within", "outgrows": "factor"}.get(claim.is_)
-    if needs and getattr(claim, needs) is None:
-        yield route, f"`{claim.is_}` needs `{needs}`: times its own generation 0", f"add `{needs}: 2.0`"
-    if claim.is_ in ("lower-than", "higher-than"):
-        if (claim.than is None) == (claim.value is None):
-            yield route, f"`{claim.is_}` needs `than` or `value`", "for example `than: {of: beta}`"
-        elif claim.than and claim.than.of is None and claim.than.generation is None:
-            yield route, "`than` needs `of` or `generation`", ""
-        elif claim.than and claim.of is None:
-            yield route, "`than` compares providers", "add `of`"
-
-
-def _model_checks(scenario: Scenario, humans: Humans, found: Mapping[str, Card]) -> Iterator[Finding]:
-    for number, provider in enumerate(scenario.providers):
-        card = found.get(provider.name)
-        if card is None or isinstance(card.model, Gaussian):
-            continue
-        if len(humans.shape) == 3:
-            continue
-        if isinstance(card.model.net, UNetSettings):
-            problem = f"`{card.name}` has a U-Net, which needs images, and `{humans.name}` has vectors"
-            yield ("providers", number, "model"), problem, "use a card with an MLP"
-        if isinstance(card.model, Diffusion) and card.model.sampler.clip:
-            problem = f"`{card.name}` clips to [-1, 1], the range of images, and `{humans.name}` has vectors"
-            yield ("providers", number, "model"), problem, "set `sampler.clip: false`"
+def _event_fault(document: Document, number: int, after: Any, where: str, problem: str, remedy: str) -> Fault:
+    """A fault of the scenario as it stands after an event, told at the setting that brought it about."""
+    route: Route = ("events", number)
+    for dotted in document.data["events"][number]["set"]:
+        name = grammar.where(after, _route(after, dotted))
+        if _within(where, name) or _within(name, where):
+            route = ("events", number, "set", dotted)
+            where = "" if where == name else where
+            break
+    return _fault(document, (route, f"{where}: {problem}" if where else problem, remedy))
 
 
 def resolved_yaml(question: Question) -> str:

@@ -160,7 +160,9 @@ def _rounded_evidence(e: Evidence) -> Evidence:
 def _note(seeds: int, stopped: bool, evidence: Sequence[Evidence]) -> str:
     if stopped:
         return "stopped: no verdict"
-    if evidence and all(e["effect"] is None for e in evidence):
+    if not evidence:
+        return "none of the metrics that a verdict rests on was measured"
+    if all(e["effect"] is None for e in evidence):
         return "one generation: nothing to compare"
     return "one seed: the interval covers the evaluation samples only, not other seeds" if seeds == 1 else ""
 
@@ -189,8 +191,8 @@ def _baseline(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> 
         own = _mean([row["metrics"].get(metric) for row in rows])
         if own is None or better.get(metric, "neither") == "neither":
             continue
-        ratio = own / value if better[metric] == "lower" else value / max(own, 1e-12)
-        if ratio > BASELINE_TOLERANCE:
+        worse, than = (own, value) if better[metric] == "lower" else (value, own)
+        if worse > BASELINE_TOLERANCE * max(than, 1e-12):
             misses.append({"metric": metric, "card": value, "run": own})
     return {"held": not misses, "misses": misses}
 

@@ -89,9 +89,12 @@ class Series:
         return self.values[0] if self.values else None
 
     def end(self) -> Estimate | None:
-        """The mean of the last quarter."""
-        tail = [e for e in self.values[-max(1, len(self.values) // 4) :] if e is not None]
-        return Estimate.of(lambda *values: float(np.mean(values)), *tail) if tail else None
+        """The mean of the last quarter; None where one of it is missing (or infinite, as a lambda can be)."""
+        tail = self.values[-max(1, len(self.values) // 4) :]
+        found = [e for e in tail if e is not None]
+        if not found or len(found) < len(tail):
+            return None
+        return Estimate.of(lambda *values: float(np.mean(values)), *found)
 
     def at(self, generation: int) -> Estimate | None:
         return self.values[generation] if generation < len(self.values) else None
@@ -208,19 +211,17 @@ def provider_series(lines: Sequence[Line], provider: str, metric: str) -> Series
     trained = [row["trained"] for row in rows if "trained" in row]
     if metric in COUNTED:
         return _counted(row[COUNTED[metric]] for row in trained)
-    return Series(
-        [
-            Estimate(row["metrics"][metric], tuple(row["replicates"].get(metric, ())))
-            if metric in row["metrics"]
-            else None
-            for row in trained
-        ]
-    )
+    return Series([_measured(row, metric) for row in trained])
 
 
 def web_series(lines: Sequence[Line], metric: str) -> Series:
     """A count of the web by round."""
     return _counted(line["web"][metric.replace("-", "_")] for line in lines)
+
+
+def _measured(row: Line, metric: str) -> Estimate | None:
+    value = row["metrics"].get(metric)
+    return None if value is None else Estimate(value, tuple(row["replicates"].get(metric, ())))
 
 
 def _counted(values: Iterable[float | None]) -> Series:

@@ -23,6 +23,7 @@ from ecosystem.agents.creator import Creator
 from ecosystem.agents.provider import Provider, ProviderSettings
 from ecosystem.agents.scraper import Scraper
 from ecosystem.agents.user import User
+from ecosystem.errors import TrainingError
 from ecosystem.evaluation import Evaluator, Measurement
 from ecosystem.humans import Gaussian as GaussianSource
 from ecosystem.humans import Humans, HumanSource, Items
@@ -53,7 +54,8 @@ class World(mesa.Model):
         self.round = 0
         self.settings: Scenario = question.at(0)
         self.humans: Humans = self.settings.humans.open()
-        self.judge = classifier(self.settings.humans, device) if needs_judge(self.settings, self.humans) else None
+        judged = any(needs_judge(policies, self.humans) for policies in (self.settings, *question.policies.values()))
+        self.judge = classifier(self.settings.humans, device) if judged else None
         self.graph = self.settings.web.sites.build(seed)
         self.corpus = Corpus(self.humans.shape)
         self.used_humans = 0
@@ -97,9 +99,12 @@ class World(mesa.Model):
         for provider in self.providers:
             if provider.trained_in == self.round and provider.generator is not None:
                 yield self._about("measure", provider.name)
-                self.measurements[provider.name] = self.evaluator.measure(
-                    provider.generator, self.reward_of(provider.name)
-                )
+                try:
+                    measurement = self.evaluator.measure(provider.generator, self.reward_of(provider.name))
+                except TrainingError as error:
+                    provider.stop(error)
+                else:
+                    self.measurements[provider.name] = measurement
 
     def _about(self, phase: str, provider: str = "") -> Progress:
         return Progress(self.round, phase, provider)

@@ -99,7 +99,11 @@ class Provider(mesa.Agent):
         try:
             yield from self._train(world, settings)
         except TrainingError as error:
-            self.stopped = f"provider {self.name}, round {world.round}: {error}"
+            self.stop(error)
+
+    def stop(self, error: TrainingError) -> None:
+        """Train and serve no more."""
+        self.stopped = f"provider {self.name}, round {self.model.round}: {error}"
 
     def _train(self, world: World, settings: ProviderSettings) -> Iterator[Update]:
         ids = world.scraper_of(settings).ids

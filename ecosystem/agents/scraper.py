@@ -86,6 +86,4 @@ class Scraper(mesa.Agent):
             wanted = [HUMAN if name == "human" else world.number(name) for name in settings.take]
             ids, maker = ids[(taken := np.isin(maker, wanted))], maker[taken]
         ids = ids[settings.filter.keep(maker != HUMAN, streams.numpy("filter"))]
-        if settings.budget is not None:
-            ids = settings.crawl.order(world, ids, streams)[: settings.budget]
-        self.ids = np.sort(ids)
+        self.ids = np.sort(settings.crawl.order(world, ids, streams)[: settings.budget])

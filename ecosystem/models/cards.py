@@ -74,6 +74,6 @@ def from_document(document: Document) -> Card:
     return validate(Card, document)
 
 
-def in_place(name: str, model: ModelFamily) -> Card:
+def in_place(model: ModelFamily) -> Card:
     """The card of a provider that writes its model into the scenario."""
-    return Card(name=f"{name} (in the scenario)", about="", model=model)
+    return Card(name="in the scenario", about="", model=model)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
+import annotated_types as at
 import torch
 from torch import Tensor, nn
 
-from ecosystem.settings import Positive, Settings
+from ecosystem.settings import KIND, Positive, Settings
 
 FREQUENCIES = 16  # of the time features
 
@@ -97,17 +98,20 @@ class MLPSettings(Settings):
         return MLP(shape, classes, self.width, self.depth)
 
 
+Channels = Annotated[int, at.Ge(8), at.Le(10_000), at.MultipleOf(8)]  # of a level: its norms have 8 groups
+
+
 @dataclass(frozen=True)
 class UNetSettings(Settings):
     kind: Literal["unet"] = "unet"
-    channels: tuple[Positive, ...] = (32, 64)
+    channels: Annotated[tuple[Channels, ...], at.MinLen(1)] = (32, 64)
     layers: Positive = 1
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         return UNet(shape, classes, self.channels, self.layers)
 
 
-NetSettings = MLPSettings | UNetSettings
+NetSettings = Annotated[MLPSettings | UNetSettings, KIND]
 
 
 def initialise(net: nn.Module, generator: torch.Generator) -> None:

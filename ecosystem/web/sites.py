@@ -28,6 +28,7 @@ GRAPHS = {
     "erdos_renyi_graph": ("p",),
     "watts_strogatz_graph": ("k", "p"),
 }
+LARGEST_COMPLETE = 1000  # sites; twice as many, two million links, take seconds and 300 MB
 RANDOM = ("barabasi_albert_graph", "erdos_renyi_graph", "watts_strogatz_graph")
 
 
@@ -56,6 +57,10 @@ class SitesSettings(Settings):
         degree = self.m if "m" in wanted else self.k if "k" in wanted else None
         if degree is not None and degree >= self.count:
             found.append(f"{self.graph} needs more sites than links a site ({self.count} against {degree})")
+        if self.graph == "complete_graph" and self.count > LARGEST_COMPLETE:
+            found.append(
+                f"complete_graph links every pair; for more than {LARGEST_COMPLETE:,} sites take another graph"
+            )
         return found
 
     def build(self, seed: int) -> nx.Graph:
@@ -64,8 +69,6 @@ class SitesSettings(Settings):
         arguments = {name: getattr(self, name) for name in GRAPHS[self.graph]}
         if self.graph in RANDOM:
             arguments["seed"] = key(seed, "web", "graph") % 2**32
-        if self.graph == "complete_graph" and self.count == 1:
-            return nx.empty_graph(1)
         return getattr(nx, self.graph)(self.count, **arguments)
 
 

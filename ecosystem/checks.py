@@ -1,0 +1,334 @@
+"""What can be known to be wrong with a scenario beyond its types, before it runs.
+
+``of_scenario``: names that must exist, counts that must add up, policies that must fit the data. ``of_question``:
+what is to be known only from the policies of all rounds. Both give findings: place, problem, remedy.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ecosystem import metrics
+from ecosystem.documents import Route, shown, suggest
+from ecosystem.humans import Humans
+from ecosystem.models import Diffusion, Gaussian
+from ecosystem.models.nets import UNetSettings
+from ecosystem.web.detectors import Detector
+from ecosystem.web.rewards import ClassConfidence, Distance, needs_classifier
+
+if TYPE_CHECKING:
+    from ecosystem.models.cards import Card
+    from ecosystem.scenarios import Claim, Question, Scenario, Than
+
+Finding = tuple[Route, str, str]  # place, problem, remedy
+
+# Numbers that are counted, not measured: of the web and of each provider.
+WEB_COUNTS = ("pages", "synthetic-share", "lineage")
+PROVIDER_COUNTS = ("lambda", "synthetic-share", "lineage", "vote-share", "data-set-pages")
+VERDICTS = ("stable", "improving", "degrading", "collapsed")
+
+
+PLAIN_NAME = re.compile(r"\w(?:[\w -]*[\w-])?")
+TAKEN = {  # names of random streams and of things on record that are nobody's
+    "human": "the word for human makers",
+    "web": "the word for the web",
+    "archive": "the word for the archive",
+    "humans": "a word of the program",
+    "metrics": "a word of the program",
+    "evaluation": "a word of the program",
+    "classifier": "a word of the program",
+}
+LIMIT_AGENTS = 10_000_000
+LIMIT_LINKS = 10_000_000
+LIMIT_HELD_OUT = 20_000_000  # numbers: they are drawn also when a scenario is only checked
+LIMIT_NUMBERS = 1_000_000_000  # held at once, eight bytes each
+LIMIT_SCALE = 1e9  # of human data
+
+
+def of_scenario(scenario: Scenario, found: Mapping[str, Card]) -> Iterator[Finding]:
+    """What the types cannot say: names that must exist, counts that must add up, policies that must fit the data."""
+    yield from _name_checks(scenario)
+    yield from _reference_checks(scenario)
+    yield from _repetition_checks(scenario)
+    for problem in scenario.web.sites.faults():
+        yield ("web", "sites"), problem, ""
+    if scenario.web.archive == 0:
+        problem = "generation 0 needs human pages, and pages of round 0 are first seen in round 1"
+        yield ("web", "archive"), problem, "set an archive above 0"
+    too_large = list(_human_size_checks(scenario))
+    yield from too_large
+    if too_large:
+        return  # the data cannot be opened, and so nothing be held against them
+    humans = scenario.humans.open()
+    yield from _size_checks(scenario, humans)
+    yield from _reward_checks(scenario, humans)
+    yield from _metric_checks(scenario, humans)
+    yield from _model_checks(scenario, humans, found)
+
+
+def of_question(question: Question) -> Iterator[Finding]:
+    """What is to be known only from the policies of all rounds."""
+    yield from _first_round_checks(question.at(0))
+    if not any(_human_size_checks(question.scenario)):
+        yield from _reservoir_checks(question)
+    yield from _reward_metric_checks(question)
+
+
+def _name_checks(scenario: Scenario) -> Iterator[Finding]:
+    remedy = "a name has letters, digits, spaces, - and _"
+    if not PLAIN_NAME.fullmatch(scenario.name):
+        yield ("name",), f"`{scenario.name}` cannot be a name", remedy
+    taken = dict(TAKEN)
+    for part in ("creators", "users", "scrapers", "providers"):
+        for number, group in enumerate(getattr(scenario, part)):
+            if not PLAIN_NAME.fullmatch(group.name):
+                yield (part, number, "name"), f"`{group.name}` cannot be a name", remedy
+            elif group.name in taken:
+                problem = f"the name `{group.name}` is taken: it is {taken[group.name]}"
+                yield (part, number, "name"), problem, "names are unique in a scenario"
+            taken.setdefault(group.name, f"also one of the {part}")
+
+
+def _reference_checks(scenario: Scenario) -> Iterator[Finding]:
+    """Names of others."""
+    providers, scrapers = _names(scenario.providers), _names(scenario.scrapers)
+    for number, provider in enumerate(scenario.providers):
+        name = provider.scraper
+        if name is not None and name not in scrapers:
+            yield ("providers", number, "scraper"), f"there is no scraper `{shown(name)}`", suggest(name, scrapers)
+    for number, group in enumerate(scenario.users):
+        route = ("users", number, "providers")
+        for name in group.providers or ():
+            if name not in providers:
+                yield route, f"there is no provider `{shown(name)}`", suggest(name, providers)
+        if group.providers == ():
+            yield route, "the group asks nobody", "null means all providers"
+    makers = ["human", *providers]
+    for number, scraper in enumerate(scenario.scrapers):
+        for name in scraper.take or ():
+            if name not in makers:
+                problem = f"nobody called `{shown(name)}` makes pages"
+                yield ("scrapers", number, "take"), problem, suggest(name, makers)
+
+
+def _repetition_checks(scenario: Scenario) -> Iterator[Finding]:
+    for part in ("seeds", "metrics"):
+        values: tuple[Any, ...] = getattr(scenario, part) or ()
+        for number, value in enumerate(values):
+            if value in values[:number]:
+                yield (part, number), f"{shown(value)} stands twice", "keep one of them"
+
+
+def _first_round_checks(scenario: Scenario) -> Iterator[Finding]:
+    """Of the policies in force in round 0, when there are only human pages."""
+    serving = {p.scraper or scenario.scrapers[0].name for p in scenario.providers}
+    for number, scraper in enumerate(scenario.scrapers):
+        problem = "in round 0 there are only human pages, and this scraper takes none"
+        if scraper.name not in serving:
+            continue
+        if scraper.take is not None and set(scraper.take) <= set(_names(scenario.providers)):
+            remedy = "add `human`; with `window_rounds: 1` it takes the archive in round 0 only"
+            yield ("scrapers", number, "take"), problem, remedy
+        elif isinstance(scraper.filter, Detector) and scraper.filter.fpr == 1.0:
+            yield ("scrapers", number, "filter", "fpr"), problem, "set a false-positive rate below 1"
+
+
+def _names(groups: tuple[Any, ...]) -> list[str]:
+    return [group.name for group in groups]
+
+
+def _human_size_checks(scenario: Scenario) -> Iterator[Finding]:
+    """Sizes of human data that cannot be drawn, not even to look at them."""
+    humans = scenario.humans
+    for name in ("mean", "std", "radius", "noise"):
+        value = getattr(humans, name, 0.0)
+        if abs(value) > LIMIT_SCALE:
+            yield ("humans", name), f"{value:g} is too far from 0", f"at most {LIMIT_SCALE:g}"
+    numbers = humans.held_out * getattr(humans, "dims", 1)
+    if numbers > LIMIT_HELD_OUT:
+        problem = f"{humans.held_out:,} pages are held out, {numbers:,} numbers in all"
+        yield ("humans",), problem, f"lower `held_out` or `dims`: at most {LIMIT_HELD_OUT:,} numbers"
+
+
+def _size_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
+    """Counts that no memory holds."""
+    sites = scenario.web.sites
+    random = sites.count * (sites.p or 0.0) / 2  # links a site of an Erdos-Renyi graph
+    many = sites.count * max(1, random if sites.graph == "erdos_renyi_graph" else sites.m or sites.k or 1)
+    if many > LIMIT_LINKS:
+        remedy = "fewer sites, or a graph with fewer links, as cycle_graph"
+        yield ("web", "sites"), f"{sites.count:,} sites with {many:,.0f} links are too many", remedy
+    for part in ("creators", "users"):
+        agents = sum(group.count for group in getattr(scenario, part))
+        if agents > LIMIT_AGENTS:
+            problem = f"{agents:,} {part} are too many"
+            yield (part,), problem, f"at most {LIMIT_AGENTS:,}; raise what each does in a round instead"
+    size = math.prod(humans.shape)
+    if scenario.web.archive * size > LIMIT_NUMBERS:
+        problem = f"{scenario.web.archive:,} pages of {size:,} numbers are too many"
+        yield ("web", "archive"), problem, f"at most {LIMIT_NUMBERS:,} numbers"
+    for number, group in enumerate(scenario.users):
+        images = group.count * group.prompts_per_round * group.k
+        if images * size > LIMIT_NUMBERS:
+            problem = f"{images:,} images of {size:,} numbers are asked for in a round"
+            yield ("users", number), problem, f"lower count, prompts_per_round or k: at most {LIMIT_NUMBERS:,} numbers"
+    for number, maker in enumerate(scenario.creators):
+        if maker.count * maker.pages_per_round * size > LIMIT_NUMBERS:
+            problem = f"{maker.count * maker.pages_per_round:,} pages of {size:,} numbers are published in a round"
+            yield ("creators", number), problem, f"lower count or pages_per_round: at most {LIMIT_NUMBERS:,} numbers"
+
+
+def _reservoir_checks(question: Question) -> Iterator[Finding]:
+    """A page of a finite source is published once."""
+    scenario = question.scenario
+    humans = scenario.humans.open()
+    if humans.pool_size is None:
+        return
+    starts = sorted({0, *(start for start in question.policies if start < scenario.rounds)})
+    fresh = sum(
+        (end - start) * sum(c.count * c.pages_per_round for c in question.at(start).creators)
+        for start, end in zip(starts, [*starts[1:], scenario.rounds], strict=True)
+    )
+    if scenario.web.archive + fresh > humans.pool_size:
+        problem = f"{scenario.web.archive:,} human pages are wanted"
+        if fresh:
+            problem = f"{scenario.web.archive:,} archived and {fresh:,} fresh human pages are wanted"
+        remedy = "lower the archive, the creators' pages or the rounds" if fresh else "lower the archive"
+        yield ("web", "archive"), f"{problem}, but `{humans.name}` has {humans.pool_size:,}", remedy
+
+
+def _reward_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
+    images = len(humans.shape) == 3
+    for number, group in enumerate(scenario.users):
+        route = ("users", number, "reward")
+        reward = group.reward
+        if needs_classifier(reward) and humans.known_classes < 2:
+            yield route, f"there is no classifier for `{humans.name}`", "use `kind: distance` on vectors"
+        elif isinstance(reward, ClassConfidence) and reward.class_ >= humans.known_classes:
+            problem = f"there is no class {reward.class_}"
+            yield (*route, "class"), problem, f"`{humans.name}` has classes 0 to {humans.known_classes - 1}"
+        elif isinstance(reward, Distance) and images:
+            yield route, f"`{humans.name}` has images, and a distance is for vectors", "use `kind: class-confidence`"
+        elif isinstance(reward, Distance) and len(reward.to) != humans.shape[0]:
+            problem = f"`{humans.name}` has vectors of {humans.shape[0]} numbers, and this point has {len(reward.to)}"
+            yield (*route, "to"), problem, ""
+
+
+def _metric_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
+    fit = [m.name for m in metrics.build(None, humans)]
+    for number, name in enumerate(scenario.metrics or ()):
+        if name not in metrics.NAMES:
+            yield ("metrics", number), f"there is no metric `{shown(name)}`", suggest(name, metrics.NAMES)
+        elif name not in fit:
+            problem = f"`{name}` cannot be measured on `{humans.name}`"
+            yield ("metrics", number), problem, f"these can: {', '.join(fit)}"
+    measured = fit if scenario.metrics is None else [name for name in scenario.metrics if name in fit]
+    for number, claim in enumerate(scenario.claims):
+        route = ("claims", number)
+        yield from _claim_checks(route, claim, scenario)
+        if claim.is_ not in VERDICTS:
+            yield from _claimed_metric_checks(route, claim, measured, fit)
+
+
+def _claimed_metric_checks(route: Route, claim: Claim, measured: list[str], fit: list[str]) -> Iterator[Finding]:
+    known = [*PROVIDER_COUNTS, *measured] if claim.of else list(WEB_COUNTS)
+    name = claim.metric
+    if name is None:
+        yield route, "`metric` is missing", f"one of: {', '.join(known)}"
+    elif name not in known and claim.of is None and name in (*PROVIDER_COUNTS, *fit):
+        problem = f"`{name}` is no number of the web, but of a provider"
+        yield (*route, "metric"), problem, "add `of` with a provider's name"
+    elif name not in known and name in fit:
+        yield (*route, "metric"), f"`{name}` is not measured", "add it to `metrics`"
+    elif name not in known:
+        whose = f"of `{shown(claim.of)}`" if claim.of else "of the web (a claim without `of`)"
+        yield (*route, "metric"), f"there is no metric `{shown(name)}` {whose}", suggest(name, known)
+
+
+# What each word of a claim needs beside the metric: one of these.
+_WITH = {
+    "bounded": ("within",),
+    "outgrows": ("factor",),
+    "lower-than": ("than", "value"),
+    "higher-than": ("than", "value"),
+}
+_EXAMPLES = {"within": "within: 2.0", "factor": "factor: 2.0", "than": "than: {of: NAME}", "value": "value: 0.5"}
+
+
+def _claim_checks(route: Route, claim: Claim, scenario: Scenario) -> Iterator[Finding]:
+    providers, than = _names(scenario.providers), claim.than
+    for place, name in (("of", claim.of), ("than", than.of if than else None)):
+        if name is not None and name not in providers:
+            yield (*route, place), f"there is no provider `{shown(name)}`", suggest(name, providers)
+    given = [key for key in _EXAMPLES if getattr(claim, key) is not None]
+    wanted = _WITH.get(claim.is_, ())
+    for key in given:
+        if key not in wanted:
+            words = " and ".join(f"`{word}`" for word in _WITH if key in _WITH[word])
+            yield (*route, key), f"`{key}` means nothing to `{claim.is_}`", f"it belongs to {words}"
+    if wanted and not any(key in given for key in wanted):
+        needs = " or ".join(f"`{key}`" for key in wanted)
+        examples = " or ".join(f"`{_EXAMPLES[key]}`" for key in wanted)
+        yield route, f"`{claim.is_}` needs {needs}", f"for example {examples}"
+    elif wanted and all(key in given for key in ("than", "value")):
+        yield (*route, "value"), f"`{claim.is_}` compares with `than` or with `value`, not with both", "keep one"
+    if claim.is_ in VERDICTS:
+        if claim.of is None:
+            yield route, f"a claim of `{claim.is_}` is about a provider's verdict", "add `of` with its name"
+        if claim.metric is not None:
+            problem = f"a claim of `{claim.is_}` is about the verdict, not about a metric"
+            yield (*route, "metric"), problem, "delete `metric`"
+    if than is not None and "than" in wanted:
+        yield from _than_checks((*route, "than"), claim, than, scenario)
+
+
+def _than_checks(route: Route, claim: Claim, than: Than, scenario: Scenario) -> Iterator[Finding]:
+    if claim.of is None:
+        yield route, "`than` compares providers, and this claim is about the web", "add `of` with a provider's name"
+    elif than.generation is None and than.of in (None, claim.of):
+        problem = f"`{claim.of}` is compared with itself"
+        if than.of is None:
+            problem = "`than` names neither another provider nor a generation"
+        yield route, problem, "for example {of: NAME} or {generation: 0}"
+    elif than.generation is not None and than.generation >= scenario.rounds:
+        problem = f"there is no generation {than.generation:,} in {scenario.rounds:,} rounds"
+        yield (*route, "generation"), problem, f"at most {scenario.rounds - 1:,}"
+
+
+def _reward_metric_checks(question: Question) -> Iterator[Finding]:
+    """A reward is measured of a provider when users with a reward ask it."""
+    policies = [question.scenario, *question.policies.values()]
+    rewarded = {
+        p.name for p in question.scenario.providers for s in policies if any(g.reward for g in s.groups_of(p.name))
+    }
+    remedy = "give them a `reward`"
+    tastes = any(group.reward for s in policies for group in s.users)
+    for number, name in enumerate(question.scenario.metrics or ()):
+        if name in ("reward", "reward-variance") and not tastes:
+            yield ("metrics", number), f"`{name}` cannot be measured: no users have one", remedy
+    for number, claim in enumerate(question.scenario.claims):
+        than = claim.than.of if claim.than else None
+        for of in (claim.of, than):
+            known = of in _names(question.scenario.providers)
+            if known and claim.metric in ("reward", "reward-variance") and of not in rewarded:
+                problem = f"`{claim.metric}` of `{of}` cannot be measured: no users with a reward ask it"
+                yield ("claims", number, "metric"), problem, remedy
+
+
+def _model_checks(scenario: Scenario, humans: Humans, found: Mapping[str, Card]) -> Iterator[Finding]:
+    if len(humans.shape) == 3:
+        return
+    for number, provider in enumerate(scenario.providers):
+        card = found.get(provider.name)
+        if card is None or isinstance(card.model, Gaussian):
+            continue
+        route: Route = ("providers", number, "model" if provider.card is None else "card")
+        if isinstance(card.model.net, UNetSettings):
+            problem = f"`{provider.name}` has a U-Net, which needs images, and `{humans.name}` has vectors"
+            yield (*route, "net"), problem, "use a model with `net: {kind: mlp}`"
+        if isinstance(card.model, Diffusion) and card.model.sampler.clip:
+            problem = f"`{provider.name}` clips to [-1, 1], the range of images, and `{humans.name}` has vectors"
+            yield (*route, "sampler"), problem, "use a model with `sampler: {clip: false}`"

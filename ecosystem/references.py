@@ -1,0 +1,74 @@
+"""The reference reports: ``python -m ecosystem.references [NAME ...]`` (``make references``) makes reports/NAME/ anew.
+
+Each shipped scenario is run over SEEDS; its summary, its report at 100 columns without colour, and its figures are kept
+beside the question's digest, so that a test can tell a report from a scenario or card that has changed since. Runs
+go to runs/, so that an interrupted command goes on with the seeds that are missing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ecosystem import grammar, progress, reports, results, scenarios
+from ecosystem.records import read_json, write_json, write_text
+from ecosystem.results import Run
+
+SEEDS = (0, 1, 2, 3)
+WIDTH = 100
+FOLDER = Path("reports")
+
+
+def make(name: str) -> None:
+    question = scenarios.load(name)
+    console = Console(stderr=True)
+    with progress.watching(question, len(SEEDS), console) as watcher:
+        for event in results.events(question, SEEDS, None, force=False):
+            watcher.see(event)
+    keep(results.of(question, None), FOLDER / name)
+
+
+def keep(run: Run, folder: Path) -> None:
+    """Write a run's summary, report and figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "summary.json", run.summary)
+    write_text(folder / "digest.txt", run.question.digest + "\n")
+    write_text(folder / "report.txt", text(run))
+    write_json(folder / "manifest.json", [_manifest(seed.folder) for seed in run.record.seeds()])
+    reports.save_figures(run.summary, run.gallery(), folder)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What made it, and how long it took."""
+    kept = ("seed", "device", "threads", "python", "versions", "seconds")
+    manifest = read_json(folder / "manifest.json")
+    return {name: manifest[name] for name in kept if name in manifest}
+
+
+def text(run: Run) -> str:
+    """The report without colour, WIDTH columns wide."""
+    # In memory and in UTF-8: the report must not depend on the locale it is made under.
+    page = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    console = Console(width=WIDTH, file=page, color_system=None)
+    with console.capture() as capture:
+        reports.print_report(run.summary, run.gallery(), console)
+    return capture.get()
+
+
+def schema() -> str:
+    """The JSON schema of scenarios, for editors: scenarios/schema.json."""
+    return json.dumps(grammar.schema(scenarios.Scenario), indent=1) + "\n"
+
+
+def main(names: list[str]) -> None:
+    for name in names or scenarios.names():
+        make(name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,160 @@
+"""The web's memory: pages are appended and never change, and retention says who still sees them."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from ecosystem.rng import stream
+from ecosystem.web.corpus import ARCHIVE, COLUMNS, HUMAN, Column, Corpus, Retention
+
+KEPT = (None, 1, 2)
+RETENTIONS = [Retention(human, synthetic) for human, synthetic in itertools.product(KEPT, KEPT)]
+
+
+def publish(corpus, n, maker=HUMAN, start=0.0):
+    corpus.publish(
+        start + np.arange(2.0 * n).reshape(n, 2),
+        label=np.arange(n),
+        site=0,
+        author=np.arange(n) + 100,
+        maker=maker,
+        generation=-1 if maker == HUMAN else 3,
+        lineage=0.0 if maker == HUMAN else 1.5,
+    )
+
+
+def everything(corpus):
+    return {"items": corpus.items.copy(), **{name: corpus.column(name).copy() for name in COLUMNS}}
+
+
+def test_a_row_never_changes():
+    """Over 60 appends, past several growths of the arrays, all earlier rows stay what they were, bit for bit."""
+    corpus, sizes = Corpus((2,)), stream(0, "test", "sizes").integers(0, 300, 60)
+    expected = {name: [] for name in ("items", *COLUMNS)}
+    for round, n in enumerate(sizes):
+        before = everything(corpus)
+        publish(corpus, int(n), maker=round % 3 - 1, start=1000.0 * round)
+        after = everything(corpus)
+        for name, rows in before.items():
+            assert_array_equal(after[name][: len(rows)], rows, name)
+            expected[name].append(after[name][len(rows) :])
+        corpus.close()
+    assert len(corpus) == sizes.sum() > 4 * 1024
+    for name, parts in expected.items():
+        assert_array_equal(everything(corpus)[name], np.concatenate(parts), name)
+    assert_array_equal(corpus.column("round"), np.repeat(np.arange(60) + ARCHIVE, sizes))
+
+
+@given(st.lists(st.integers(0, 3000), max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_a_column_is_what_was_appended(sizes):
+    column, parts = Column(np.float64, (2,)), [np.empty((0, 2))]
+    for size in sizes:
+        parts.append(stream(0, "test", "rows", len(parts)).random((size, 2)))
+        column.append(parts[-1])
+    assert_array_equal(column.rows, np.concatenate(parts))
+
+
+def test_growth_costs_constant_time_on_average():
+    """A million rows in 10,000 appends move to a larger array 10 times, as doubling from 1,024 says."""
+    column, places = Column(np.int8), set()
+    for _ in range(10_000):
+        column.append(np.zeros(100, np.int8))
+        places.add(len(column._rows))
+    assert len(places) == 1 + int(np.ceil(np.log2(1_000_000 / 1024)))
+
+
+def test_pages_of_a_round_are_first_seen_in_the_next():
+    corpus = Corpus((2,))
+    publish(corpus, 4)
+    assert len(corpus.visible(Retention())) == 0, "the archive is not seen before it is closed"
+    corpus.close()
+    assert_array_equal(corpus.visible(Retention()), [0, 1, 2, 3])
+    publish(corpus, 2, maker=0)
+    assert_array_equal(corpus.visible(Retention()), [0, 1, 2, 3])
+    corpus.close()
+    assert_array_equal(corpus.visible(Retention()), [0, 1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize(
+    "retention", RETENTIONS, ids=lambda r: f"human-{r.human_rounds}-synthetic-{r.synthetic_rounds}"
+)
+@given(rounds=st.lists(st.lists(st.tuples(st.integers(-1, 2), st.integers(0, 3)), max_size=3), max_size=6))
+@settings(max_examples=30, deadline=None)
+def test_retention_is_the_rule_page_by_page(retention, rounds):
+    """A page of round s is seen in rounds s + 1 .. s + kept of its kind, and for ever where kept is null."""
+    corpus, pages = Corpus((2,)), []  # (maker, round) of every page
+    for round, groups in enumerate(rounds, start=ARCHIVE):
+        for maker, n in groups:
+            publish(corpus, n, maker=maker)
+            pages += [(maker, round)] * n
+        seen = [i for i, page in enumerate(pages) if sees(retention, *page, now=round)]
+        assert_array_equal(corpus.visible(retention), seen)
+        corpus.close()
+    assert_array_equal(
+        corpus.visible(retention), [i for i, page in enumerate(pages) if sees(retention, *page, now=corpus.round)]
+    )
+
+
+def sees(retention, maker, published, now):
+    kept = retention.human_rounds if maker == HUMAN else retention.synthetic_rounds
+    return published < now and (kept is None or now <= published + kept)
+
+
+def test_each_retention_shows_another_web():
+    """So that the law above could fail: nine policies, nine different sets of pages in round 3."""
+    corpus = Corpus((2,))
+    for _ in range(4):
+        publish(corpus, 1)
+        publish(corpus, 1, maker=0)
+        corpus.close()
+    assert len({tuple(corpus.visible(retention)) for retention in RETENTIONS}) == 9
+
+
+def test_the_types_of_columns():
+    images, vectors = Corpus((1, 4, 4)), Corpus((3,))
+    assert images.items.dtype == np.uint8
+    assert images.items.shape == (0, 1, 4, 4)
+    assert vectors.items.dtype == np.float64
+    assert vectors.items.shape == (0, 3)
+    corpus = Corpus((2,))
+    publish(corpus, 5)
+    for name, dtype in COLUMNS.items():
+        assert corpus.column(name).dtype == dtype, name
+        assert corpus.column(name).shape == (5,), name
+    assert corpus.visible(Retention()).dtype == np.int64
+
+
+def test_a_vector_is_published_exactly_and_an_image_with_8_bits():
+    vectors, images = Corpus((2,)), Corpus((1, 2, 2))
+    columns = dict.fromkeys(set(COLUMNS) - {"round"}, 0)
+    x = stream(0, "test", "x").standard_normal((7, 2)) * 1e-300
+    vectors.publish(x, **columns)
+    assert_array_equal(vectors.items, x)
+    pixels = np.arange(256, dtype=np.uint8).repeat(4).reshape(256, 1, 2, 2)
+    images.publish(pixels, **columns)
+    assert_array_equal(images.items, pixels)
+
+
+def test_one_value_stands_for_all_pages_and_no_pages_is_nothing():
+    corpus = Corpus((2,))
+    publish(corpus, 0)
+    assert len(corpus) == 0
+    publish(corpus, 3, maker=2)
+    assert_array_equal(corpus.column("maker"), [2, 2, 2])
+    assert_array_equal(corpus.column("author"), [100, 101, 102])
+    assert_array_equal(corpus.column("round"), [ARCHIVE] * 3)
+
+
+def test_a_forgotten_column_is_an_error():
+    with pytest.raises(KeyError, match="lineage"):
+        Corpus((2,)).publish(np.zeros((1, 2)), label=0, site=0, author=0, maker=0, generation=0)
+
+
+def test_a_column_of_the_wrong_length_is_an_error():
+    with pytest.raises(ValueError, match="broadcast"):
+        Corpus((2,)).publish(np.zeros((3, 2)), label=[0, 1], site=0, author=0, maker=0, generation=0, lineage=0)

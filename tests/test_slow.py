@@ -1,0 +1,77 @@
+"""`make test-slow`: minutes of real training on real images, and the verdicts of the shipped scenarios over one seed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecosystem import results, scenarios
+
+pytestmark = pytest.mark.slow
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "unpack.py"
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    if not SHARED.exists():
+        pytest.skip("needs the real MNIST and CIFAR-10 in ../shared/data, which are not in the repository")
+    folder = tmp_path_factory.mktemp("data")
+    subprocess.run([sys.executable, SHARED, folder], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("source", ["mnist", "cifar10"])
+def test_real_images_through_a_unet(source, data, tmp_path):
+    """Two generations of a small U-Net on MNIST and CIFAR-10 through torchvision: every phase and metric on real images."""
+    question = scenarios.from_text(
+        f"""
+        name: images
+        rounds: 2
+        humans: {{source: {source}, root: {data}, pages: 2000, held_out: 200}}
+        web: {{archive: 500}}
+        users: [{{name: crowd, count: 20, k: 2, reward: {{kind: class-confidence, class: 1}}}}]
+        providers:
+          - name: lab
+            retrain: {{budget_images: 640}}
+            card:
+              family: flow-matching
+              net: {{kind: unet, channels: [8, 16]}}
+              train: {{budget_images: 6400, batch: 64}}
+              coupling: independent
+              sampler: {{kind: euler, steps: 5}}
+        """
+    )
+    run = results.run(question, [0], tmp_path / "run", force=False)
+    metrics = run.summary["providers"]["lab"]["generations"][1]["metrics"]
+    assert {"frechet", "precision", "recall", "agreement", "reward"} <= metrics.keys()
+    losses = [g["loss"] for g in run.summary["providers"]["lab"]["generations"]]
+    assert losses[0] < 1.0, "a velocity of zero would cost about 1.5"
+    assert run.summary["humans"]["shape"] == ([1, 28, 28] if source == "mnist" else [3, 32, 32])
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "expected"),
+    [
+        ("own-data-only", "lab", {"collapsed"}),
+        ("lambda-mixture", "lab", {"stable", "undecided"}),
+        ("curated-digits", "curated", {"collapsed"}),
+    ],
+)
+def test_what_the_papers_say_happens(name, provider, expected, tmp_path):
+    run = results.run(scenarios.load(name), [11], tmp_path / "run", force=False)
+    assert run.verdict[provider] in expected
+
+
+def test_the_demo_is_within_its_limits(tmp_path):
+    """120 seconds and 2 GB on two cores, from the command to the report."""
+    import resource
+    import time
+
+    began = time.monotonic()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "ecosystem", "run", "lambda-mixture", "--out", str(tmp_path / "run")]
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    assert time.monotonic() - began < 120
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024 < 2000

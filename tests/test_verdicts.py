@@ -1,0 +1,488 @@
+"""Verdicts: intervals against SciPy, readings of series whose answer is known, claims of every kind, and false alarms."""
+
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ecosystem import grammar
+from ecosystem.rng import stream
+from ecosystem.scenarios import Claim
+from ecosystem.scenarios import Than as ThanSettings
+from ecosystem.verdicts import (
+    DISTANCES,
+    DIVERSITIES,
+    WORST_FIRST,
+    Estimate,
+    Interval,
+    Series,
+    change,
+    evidence,
+    in_words,
+    interval,
+    judge,
+    log_ratio,
+    of_provider,
+    of_run,
+    provider_series,
+    read,
+    web_series,
+)
+
+SAMPLES = 1000
+
+
+def series(values):
+    return Series([None if v is None else Estimate(v) for v in values])
+
+
+def with_groups(data, groups=8):
+    """The mean of data (N,), and without each of ``groups`` equal parts."""
+    parts = np.arange(len(data)) % groups
+    return Estimate(data.mean(), tuple(data[parts != g].mean() for g in range(groups)))
+
+
+# Estimates and intervals
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 12])
+def test_over_seeds_the_interval_is_students(seeds):
+    values = stream(0, "test", "values").standard_normal(seeds)
+    found = interval([Estimate(v, (v, v + 1)) for v in values])
+    expected = stats.t.interval(0.95, seeds - 1, loc=values.mean(), scale=stats.sem(values))
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert found.effect == pytest.approx(values.mean())
+
+
+def test_over_one_seed_the_interval_is_students_of_the_jackknife():
+    replicates = stream(0, "test", "replicates").standard_normal(8)
+    found = interval([Estimate(2.0, tuple(replicates))])
+    error = math.sqrt(7 / 8 * ((replicates - replicates.mean()) ** 2).sum())
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 7, loc=2.0, scale=error))
+
+
+def test_a_count_of_one_seed_has_no_spread():
+    assert interval([Estimate(3.0)]) == Interval(3.0, 3.0, 3.0)
+
+
+def test_no_interval_where_a_number_is_missing():
+    assert interval([]) is None
+    for missing in (math.nan, math.inf, -math.inf):
+        assert interval([Estimate(1.0), Estimate(missing)]) is None
+
+
+def test_the_interval_covers_the_truth_19_times_in_20():
+    """2,000 intervals over 4 seeds from a normal distribution: 95 %, within 4 standard errors."""
+    draws = stream(0, "test", "coverage").standard_normal((2000, 4)) + 3
+    found = [interval([Estimate(v) for v in row]) for row in draws]
+    covered = np.mean([f.low <= 3 <= f.high for f in found])
+    assert abs(covered - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 2000)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    """Leaving out one item at a time it is s / sqrt(n) exactly."""
+    data = stream(0, "test", "data").standard_normal(60)
+    assert with_groups(data, groups=60).error() == pytest.approx(stats.sem(data))
+
+
+def test_the_error_of_a_change_is_that_of_paired_samples():
+    """Sample i of both generations has the same noise: the error of the change is that of the differences, exactly."""
+    rng = stream(0, "test", "pairs")
+    start = rng.standard_normal(80)
+    end = start + 0.1 * rng.standard_normal(80) + 0.5
+    estimates = with_groups(start, 80), with_groups(end, 80)
+    found = change(lambda a, b: b - a, *estimates)
+    assert found.value == pytest.approx((end - start).mean())
+    assert found.error() == pytest.approx(stats.sem(end - start))
+    assert found.error() < 0.2 * min(e.error() for e in estimates), "the draw that both share cancels"
+
+
+def test_an_estimate_that_was_counted_is_the_same_without_any_group():
+    measured = with_groups(stream(0, "test", "data").standard_normal(40))
+    assert change(lambda a, b: b - a, Estimate(1.0), measured).error() == pytest.approx(measured.error())
+    assert change(lambda a, b: b - a, Estimate(1.0), Estimate(3.0)) == Estimate(2.0)
+    assert math.isnan(change(lambda a, b: b - a, None, measured).value)
+
+
+def test_log_ratio_has_a_floor():
+    ratio = log_ratio(0.01)
+    assert ratio(2.0, 1.0) == pytest.approx(math.log(0.5))
+    assert ratio(1.0, 0.0) == pytest.approx(math.log(0.01))
+    assert ratio(0.0, 0.0) == 0
+
+
+# Series
+
+
+@pytest.mark.parametrize(("length", "tail"), [(1, 1), (2, 1), (3, 1), (7, 1), (8, 2), (9, 2), (12, 3), (40, 10)])
+def test_the_end_is_the_mean_of_the_last_quarter(length, tail):
+    values = stream(0, "test", "series").random(length)
+    assert series(values).start().value == values[0]
+    assert series(values).end().value == pytest.approx(values[-tail:].mean())
+
+
+def test_the_replicates_of_the_end_are_means_as_well():
+    values = [Estimate(float(i), (float(i), 2.0 * i)) for i in range(8)]
+    assert Series(values).end() == Estimate(6.5, (6.5, 13.0))
+
+
+def test_what_is_missing_at_the_end_is_not_made_up():
+    assert series([1, None, None, 2]).end().value == 2
+    assert series([1, 2, 3, 4, 5, 6, 7, None]).end() is None
+    assert series([1, 2, 3, 4, 5, 6, None, 7]).end() is None
+    assert series([]).end() is None
+    assert series([]).start() is None
+    assert series([1, 2]).at(1).value == 2
+    assert series([1, 2]).at(2) is None
+
+
+# Readings
+
+
+@pytest.mark.parametrize(
+    ("effect", "low", "high", "distance", "diversity"),
+    [
+        (1.0, 0.9, 1.1, "stable", "stable"),
+        (1.0, 0.8, 1.25, "stable", "stable"),
+        (1.0, 0.79, 1.1, "undecided", "stable"),  # more diversity is no harm, however uncertain how much
+        (1.0, 0.9, 1.26, "undecided", "undecided"),
+        (1.1, 1.05, 1.2, "stable", "stable"),  # surely worse, and surely within the margin
+        (1.2, 1.1, 1.3, "undecided", "undecided"),
+        (1.24, 1.2, 1.3, "undecided", "undecided"),
+        (1.25, 1.01, 1.6, "degrading", "degrading"),
+        (1.3, 0.99, 1.7, "undecided", "undecided"),
+        (3.0, 1.9, 5.0, "degrading", "degrading"),
+        (3.0, 2.01, 5.0, "degrading", "collapsed"),
+        (0.8, 0.7, 0.99, "improving", "stable"),
+        (0.8, 0.5, 1.01, "undecided", "stable"),
+        (0.5, 0.1, 1.3, "undecided", "undecided"),
+        (0.1, 0.05, 0.2, "improving", "stable"),
+    ],
+)
+def test_the_word_for_an_effect(effect, low, high, distance, diversity):
+    found = Interval(effect, low, high)
+    assert (read(found, diversity=False), read(found, diversity=True)) == (distance, diversity)
+
+
+# Five seeds with a little noise around a path; what it is after 9 generations, as a ratio "worse".
+def runs_of(path, noise=0.03, seeds=5):
+    rng = stream(0, "test", "paths")
+    return [series(np.array(path) * np.exp(noise * rng.standard_normal(len(path)))) for _ in range(seeds)]
+
+
+FLAT, DOUBLING, HALVING, LOST = [1.0] * 9, np.geomspace(1, 2, 9), np.geomspace(1, 0.5, 9), np.geomspace(1, 0.1, 9)
+
+
+@pytest.mark.parametrize(
+    ("metric", "path", "reads"),
+    [
+        *((d, FLAT, "stable") for d in (*DISTANCES, "recall", "modes")),
+        *((d, DOUBLING, "degrading") for d in DISTANCES),
+        *((d, HALVING, "improving") for d in DISTANCES),
+        *((d, np.geomspace(1, 50, 9), "degrading") for d in DISTANCES),
+        ("recall", HALVING, "degrading"),
+        ("recall", LOST, "collapsed"),
+        ("modes", LOST, "collapsed"),
+        ("recall", DOUBLING, "stable"),
+    ],
+)
+def test_a_path_is_read_as_it_was_made(metric, path, reads):
+    found = evidence(metric, runs_of(path), SAMPLES)
+    assert found["reads"] == reads
+    ratio = np.mean(path[-2:]) / path[0]
+    assert found["effect"] == pytest.approx(ratio if metric in DISTANCES else 1 / ratio, rel=0.05)
+    assert found["low"] < found["effect"] < found["high"]
+    assert found["start"] == pytest.approx(path[0], rel=0.05)
+    assert found["end"] == pytest.approx(np.mean(path[-2:]), rel=0.05)
+
+
+def test_noise_that_hides_a_change_is_undecided():
+    assert evidence("frechet", runs_of(np.geomspace(1, 1.4, 9), noise=0.8), SAMPLES)["reads"] == "undecided"
+
+
+def test_class_entropy_counts_classes_in_use():
+    """From 10 classes to 2: the entropy falls by log 5, and that is five times fewer."""
+    runs = [series(np.log([10.0, 8, 4, 2])) for _ in range(3)]
+    found = evidence("class-entropy", runs, SAMPLES)
+    assert found["effect"] == pytest.approx(5)
+    assert found["reads"] == "collapsed"
+
+
+def test_a_metric_lost_to_zero_is_lost_and_not_infinitely():
+    """Recall 0 counts as half a sample: 0.6 became 0.5 / 1000."""
+    found = evidence("recall", [series([0.6, 0.3, 0.0, 0.0])] * 4, SAMPLES)
+    assert found["reads"] == "collapsed"
+    assert found["effect"] == pytest.approx(0.6 * 1000 / 0.5)
+    assert evidence("recall", [series([0.0, 0.0])] * 4, SAMPLES)["reads"] == "stable"
+
+
+def test_one_seed_is_judged_by_its_samples_alone():
+    """The same change, with small and with large jackknife errors; over more seeds the replicates do not matter."""
+    for spread, reads in ((0.01, "degrading"), (3.0, "undecided")):
+        wobble = spread * stream(0, "test", "wobble").standard_normal(8)
+        end = Estimate(1.6, tuple(1.6 * np.exp(wobble)))
+        run = Series([Estimate(1.0, (1.0,) * 8), end])
+        assert evidence("frechet", [run], SAMPLES)["reads"] == reads
+        assert evidence("frechet", [run, run, run], SAMPLES)["reads"] == "degrading"
+
+
+def test_one_generation_has_no_effect():
+    found = evidence("frechet", [series([1.0, 2.0]), series([1.0])], SAMPLES)
+    assert (found["effect"], found["reads"], found["start"]) == (None, "undecided", 1.0)
+
+
+def test_a_metric_that_is_missing():
+    assert evidence("frechet", [series([None, None])] * 2, SAMPLES) is None
+    gone = evidence("frechet", [series([1.0, 1.0]), series([1.0, None])], SAMPLES)
+    assert (gone["effect"], gone["reads"], gone["end"]) == (None, "undecided", 1.0)
+    gone = evidence("frechet", [series([1.0, None])] * 2, SAMPLES)
+    assert (gone["end"], gone["reads"]) == (None, "undecided")
+
+
+def test_seeds_of_different_lengths_are_each_judged_by_their_own_end():
+    found = evidence("frechet", [series([1.0, 1.0, 2.0]), series([1.0, 2.0])], SAMPLES)
+    assert (found["effect"], found["low"], found["reads"]) == (pytest.approx(2), pytest.approx(2), "degrading")
+
+
+def test_a_provider_is_what_its_worst_reading_is():
+    for size in (1, 2, 3):
+        for words in itertools.product(WORST_FIRST, repeat=size):
+            worst = next(word for word in WORST_FIRST if word in words)
+            assert of_provider([{"reads": word} for word in words]) == worst
+            assert of_run(words) == worst
+    assert of_provider([]) == of_run([]) == "undecided"
+    assert WORST_FIRST == ("collapsed", "degrading", "undecided", "improving", "stable")
+
+
+# False alarms and power, over 400 synthetic runs of 4 seeds and 9 generations
+
+
+NOISE = 0.10  # standard deviation of the logarithm of a metric, by seed and generation
+LEVELS = {"frechet": 12.0, "recall": 0.6, "class-entropy": 10.0}  # of the last: classes in use
+
+
+def verdicts_of(end, seeds=4, runs=400, what="null"):
+    """How often each verdict falls when each metric moves geometrically to ``end`` times its start, under noise."""
+    rng = stream(0, "test", what)
+    return Counter(of_provider(readings(rng, end, seeds)) for _ in range(runs))
+
+
+def readings(rng, end, seeds):
+    for metric, level in LEVELS.items():
+        path = np.log(level) + np.linspace(0, math.log(end.get(metric, 1)), 9)
+        noisy = path + NOISE * rng.standard_normal((seeds, 9))
+        values = noisy if metric == "class-entropy" else np.exp(noisy)
+        yield evidence(metric, [series(row) for row in values], SAMPLES)
+
+
+def test_false_alarms_are_rare():
+    """No change at all: at most 5 % are called degrading, improving or collapsed. Measured: FALSE."""
+    found = verdicts_of({})
+    alarms = sum(found[word] for word in ("degrading", "improving", "collapsed"))
+    assert alarms <= 0.05 * 400, found
+    assert found["stable"] >= 0.5 * 400, found
+
+
+def test_a_doubled_distance_is_found():
+    """Power: at least 90 % of planted doublings of the distance are called degrading. Measured: POWER."""
+    found = verdicts_of({"frechet": 2.0}, what="doubling")
+    assert found["degrading"] >= 0.9 * 400, found
+
+
+def test_a_loss_of_diversity_to_a_third_is_called_a_collapse():
+    """At least 90 % of them, and nothing milder than degrading. Measured: COLLAPSE."""
+    found = verdicts_of({"recall": 0.25}, what="collapse")
+    assert found["collapsed"] >= 0.9 * 400, found
+    assert found["collapsed"] + found["degrading"] == 400, found
+
+
+def test_a_halved_distance_is_an_improvement():
+    """At least 90 % of them where diversity is known to be stable. Measured: IMPROVEMENT."""
+    found = verdicts_of({"frechet": 0.5}, what="improvement")
+    assert found["degrading"] + found["collapsed"] + found["stable"] <= 0.05 * 400, found
+    assert found["improving"] >= 0.5 * 400, found
+
+
+# Records
+
+
+def line(number, trained=None, vote_share=0.5, web_share=0.0):
+    """A line of metrics.jsonl of one provider; ``trained``: metric -> value or (value, replicates)."""
+    row = {"generation": number, "vote_share": vote_share}
+    if trained is not None:
+        counts = {"pages": 100, "human": 100, "by_maker": {"human": 100}, "lambda": 0.0}
+        counts |= {"synthetic_share": 0.0, "lineage": 1.0, "loss": None}
+        counts |= {name: trained[name] for name in counts if name in trained}
+        measured = {name: value for name, value in trained.items() if name not in counts}
+        metrics = {name: v[0] if isinstance(v, tuple) else v for name, v in measured.items()}
+        replicates = {name: list(v[1]) for name, v in measured.items() if isinstance(v, tuple)}
+        row["trained"] = {**counts, "metrics": metrics, "replicates": replicates}
+    web = {"pages": 100, "human": 100, "synthetic": 0, "synthetic_share": web_share, "lineage": web_share}
+    return {"round": number, "web": web, "ballots": 10, "classifier_accuracy": None, "providers": {"lab": row}}
+
+
+def records(seeds, metric="frechet", **others):
+    """Seeds of lines: a number a generation each; ``others``: the rows of other providers."""
+    found = [[line(n, {metric: v}) for n, v in enumerate(values)] for values in seeds]
+    for name, rows in others.items():
+        for lines, values in zip(found, rows, strict=True):
+            for n, value in enumerate(values):
+                lines[n]["providers"][name] = line(n, {metric: value})["providers"]["lab"]
+    return found
+
+
+def test_series_out_of_records():
+    lines = [
+        line(0, {"frechet": (2.0, (1.0, 3.0)), "lambda": None, "lineage": 1.0, "pages": 7}, vote_share=None),
+        line(1, vote_share=0.25, web_share=0.3),
+        line(2, {"recall": 0.5, "frechet": None, "lambda": 0.5, "lineage": 1.5, "pages": 9}, vote_share=1.0),
+    ]
+    assert provider_series(lines, "lab", "frechet").values == [Estimate(2.0, (1.0, 3.0)), None]
+    assert provider_series(lines, "lab", "recall").values == [None, Estimate(0.5)]
+    assert provider_series(lines, "lab", "lambda").values == [None, Estimate(0.5)]
+    assert provider_series(lines, "lab", "lineage").values == [Estimate(1.0), Estimate(1.5)]
+    assert provider_series(lines, "lab", "data-set-pages").values == [Estimate(7), Estimate(9)]
+    assert provider_series(lines, "lab", "vote-share").values == [None, Estimate(0.25), Estimate(1.0)]
+    assert web_series(lines, "synthetic-share").values == [Estimate(0.0), Estimate(0.3), Estimate(0.0)]
+    assert web_series(lines, "pages").values == [Estimate(100)] * 3
+
+
+# Claims
+
+
+def claim(word, metric="frechet", of="lab", **more):
+    if isinstance(than := more.get("than"), dict):
+        more["than"] = ThanSettings(**than)
+    return grammar.dump(Claim(is_=word, metric=metric, of=of, **more))
+
+
+UP = [[1.0, 1.5, 2.0], [1.1, 1.6, 2.1], [0.9, 1.4, 2.2]]
+DOWN = [row[::-1] for row in UP]
+WILD = [[1.0, 1.0, 3.0], [1.0, 1.0, 0.2], [1.0, 1.0, 1.2]]
+HIGH = [[5.0, 5.0, 5.0], [5.1, 5.0, 5.2], [4.9, 5.0, 5.1]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "held", "refuted"),
+    [
+        (claim("increasing"), UP, DOWN),
+        (claim("decreasing"), DOWN, UP),
+        (claim("bounded", within=1.2), DOWN, UP),
+        (claim("outgrows", factor=1.2), UP, DOWN),
+        (claim("higher-than", value=1.5), UP, DOWN),
+        (claim("lower-than", value=1.5), DOWN, UP),
+        (claim("higher-than", than={"generation": 0}), UP, DOWN),
+        (claim("lower-than", than={"generation": 0}), DOWN, UP),
+        (claim("lower-than", than={"of": "rival"}), UP, [[9.0, 9.0, 9.0], [9.1, 9.0, 9.0], [8.9, 9.0, 9.1]]),
+        (claim("higher-than", than={"of": "rival"}), [[9.0, 9.0, 9.0], [9.1, 9.0, 9.0], [8.9, 9.0, 9.1]], UP),
+        (claim("lower-than", than={"of": "rival", "generation": 1}), UP, [[7.0, 7.0, 7.0]] * 3),
+    ],
+    ids=lambda c: c["is"] if isinstance(c, dict) else "",
+)
+def test_a_claim_is_held_refuted_or_undecided(asked, held, refuted):
+    for seeds, verdict in ((held, "held"), (refuted, "refuted")):
+        judged = judge(asked, records(seeds, rival=HIGH), {})
+        assert judged.verdict == verdict
+        assert judged.found.low <= judged.found.effect <= judged.found.high
+    shift = 4.0 if (asked["than"] or {}).get("of") else 0.0  # around the rival's level
+    wild = [[v + shift for v in row] for row in WILD]
+    assert judge(asked, records(wild, rival=HIGH), {}).verdict == "undecided"
+
+
+def test_opposite_claims_never_agree():
+    """What holds one refutes the other, and what is undecided is so for both; over 200 random sets of seeds."""
+    opposites = [
+        (claim("increasing"), claim("decreasing")),
+        (claim("bounded", within=1.3), claim("outgrows", factor=1.3)),
+        (claim("lower-than", value=1.5), claim("higher-than", value=1.5)),
+        (claim("lower-than", than={"of": "rival"}), claim("higher-than", than={"of": "rival"})),
+    ]
+    rng, seen = stream(0, "test", "claims"), Counter()
+    for _ in range(200):
+        runs = records(1 + rng.random((3, 4)) + rng.normal(), rival=1 + rng.random((3, 4)))
+        for a, b in opposites:
+            pair = judge(a, runs, {}).verdict, judge(b, runs, {}).verdict
+            seen[pair] += 1
+    assert set(seen) == {("held", "refuted"), ("refuted", "held"), ("undecided", "undecided")}
+
+
+def test_a_counted_number_without_spread_is_exact():
+    """Synthetic shares do not vary over seeds: any difference is one, and no difference is none."""
+    up = [[line(n, {"synthetic_share": 0.1 * n, "lambda": 1.0}, web_share=0.1 * n) for n in range(4)]] * 3
+    for seeds in (up, up[:1]):
+        for of in ("lab", None):
+            assert judge(claim("increasing", "synthetic-share", of), seeds, {}).verdict == "held"
+            assert judge(claim("decreasing", "synthetic-share", of), seeds, {}).verdict == "refuted"
+        for word in ("increasing", "decreasing"):
+            flat = judge(claim(word, "lambda"), seeds, {})
+            assert (flat.verdict, flat.found) == ("refuted", Interval(0.0, 0.0, 0.0)), "exactly no change"
+        assert judge(claim("lower-than", "lambda", value=1.0), seeds, {}).verdict == "refuted"
+        assert judge(claim("bounded", "lambda", within=1.0), seeds, {}).verdict == "held"
+        assert judge(claim("outgrows", "lambda", factor=1.0), seeds, {}).verdict == "refuted"
+
+
+def test_an_infinite_lambda_decides_nothing():
+    """A training set without a human page has no lambda: null in the records, and no mean hides it."""
+    runs = [[line(n, {"lambda": value}) for n, value in enumerate((0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, None))]] * 2
+    for word, more in (("increasing", {}), ("bounded", {"within": 2.0}), ("higher-than", {"value": 0.5})):
+        judged = judge(claim(word, "lambda", **more), runs, {})
+        assert (judged.verdict, judged.found) == ("undecided", None)
+
+
+def test_a_metric_lost_to_zero_does_not_outgrow_and_is_bounded():
+    assert judge(claim("outgrows", "recall", factor=2.0), records([[0.5, 0.0]] * 3, "recall"), {}).verdict == "refuted"
+    assert judge(claim("bounded", "recall", within=2.0), records([[0.5, 0.0]] * 3, "recall"), {}).verdict == "held"
+
+
+@pytest.mark.parametrize("word", ["stable", "improving", "degrading", "collapsed"])
+def test_a_claim_of_a_verdict(word):
+    asked = claim(word, metric=None)
+    for actual in WORST_FIRST:
+        expected = "undecided" if actual == "undecided" else "held" if actual == word else "refuted"
+        assert judge(asked, [], {"lab": actual}).verdict == expected
+
+
+def test_what_was_not_measured_or_has_no_trend_is_undecided():
+    for asked in (claim("increasing"), claim("bounded", within=2.0)):
+        assert judge(asked, records([[1.0], [1.0]]), {}).evidence == "one generation has no trend"
+    assert judge(claim("increasing"), records([[1.0, 2.0], []]), {}).evidence == "not measured in every seed"
+    assert judge(claim("higher-than", value=0.5), records([[1.0], [1.0]]), {}).verdict == "held", "needs no trend"
+    late = claim("higher-than", than={"generation": 7})
+    assert judge(late, records(UP), {}).verdict == "undecided", "generation 7 never was"
+
+
+def test_vote_shares_are_compared_by_round():
+    """A provider that trained once is voted for in every round."""
+    runs = [[line(n, {"frechet": 1.0} if n == 0 else None, vote_share=0.1 * n) for n in range(5)]] * 2
+    assert judge(claim("increasing", "vote-share"), runs, {}).verdict == "held"
+    assert judge(claim("higher-than", "vote-share", than={"generation": 3}), runs, {}).verdict == "held"
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (claim("increasing", "synthetic-share", None), "synthetic-share of the web is increasing"),
+        (claim("decreasing", "recall"), "recall of lab is decreasing"),
+        (claim("bounded", within=2.0), "frechet of lab stays within 2 times its generation 0"),
+        (claim("outgrows", factor=1.5), "frechet of lab outgrows 1.5 times its generation 0"),
+        (claim("lower-than", value=0.25), "frechet of lab is lower than 0.25"),
+        (claim("higher-than", than={"of": "rival"}), "frechet of lab is higher than of rival"),
+        (claim("higher-than", than={"generation": 0}), "frechet of lab is higher than its own at generation 0"),
+        (
+            claim("lower-than", than={"of": "rival", "generation": 3}),
+            "frechet of lab is lower than of rival at generation 3",
+        ),
+        (claim("collapsed", metric=None), "lab is collapsed"),
+    ],
+)
+def test_a_claim_as_a_sentence(asked, words):
+    assert in_words(asked) == words
+
+
+def test_every_judged_metric_is_a_metric():
+    from ecosystem.metrics import NAMES
+
+    assert {*DISTANCES, *DIVERSITIES} <= set(NAMES)
