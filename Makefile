@@ -17,8 +17,9 @@ $(READY): pyproject.toml
 demo: setup
 	$(BIN)/ecosystem run lambda-mixture
 
+# Two workers, so that the suite stays under two minutes on two cores.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

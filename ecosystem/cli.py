@@ -28,7 +28,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Scenario = Annotated[str, typer.Argument(help="A shipped scenario's name (see `ecosystem list`) or a path.")]
+Scenario = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A shipped scenario's name (see `ecosystem list`) or a path.")
+]
 Sets = Annotated[
     Optional[list[str]],  # noqa: UP045  typer wants it so
     typer.Option("--set", help="Override a value: --set users.crowd.k=4. May be repeated."),

@@ -22,7 +22,7 @@ T = TypeVar("T")
 Path_ = tuple[str | int, ...]
 TAGS = ("kind", "source", "family")  # the keys that tell the members of a union apart
 UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
-LONGEST_PLACE = 120
+LONGEST_PLACE, LONGEST_REMEDY = 70, 110
 MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 
@@ -37,7 +37,7 @@ def check(settings: type[T], document: Document) -> tuple[T | None, list[Fault]]
     """The document as settings, or None and what is wrong with it."""
     try:
         # In JSON mode a list may be a tuple, and yet a string is never taken for a number.
-        return TypeAdapter(settings).validate_json(json.dumps(document.data)), []
+        return _adapter(settings).validate_json(json.dumps(document.data)), []
     except ValidationError as error:
         errors = [dict(e) for e in error.errors(include_url=False)]
         return None, _once([_fault(settings, document, e) for e in errors if not _follows(e, errors)])
@@ -60,14 +60,24 @@ def _follows(error: dict[str, Any], errors: list[dict[str, Any]]) -> bool:
     return error["type"] == "too_short" and any(e["loc"][: len(loc)] == loc and e is not error for e in errors)
 
 
+def _adapter(settings: Any) -> TypeAdapter[Any]:
+    """Building one takes as long as a thousand uses."""
+    if settings not in _ADAPTERS:
+        _ADAPTERS[settings] = TypeAdapter(settings)
+    return _ADAPTERS[settings]
+
+
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+
+
 def dump(settings: Any) -> Any:
     """Settings as a tree of plain values with the YAML keys."""
-    return TypeAdapter(type(settings)).dump_python(settings, mode="json", by_alias=True)
+    return _adapter(type(settings)).dump_python(settings, mode="json", by_alias=True)
 
 
 def schema(settings: type[Any]) -> dict[str, Any]:
     """The JSON schema, for editors."""
-    return TypeAdapter(settings).json_schema(by_alias=True)
+    return _adapter(settings).json_schema(by_alias=True)
 
 
 def _fault(settings: type[Any], document: Document, error: dict[str, Any]) -> Fault:
@@ -75,9 +85,9 @@ def _fault(settings: type[Any], document: Document, error: dict[str, Any]) -> Fa
     kind = error["type"]
     if kind in UNKNOWN_KEY:
         known = sorted(_keys(settings, document.data, route[:-1]))
-        problem, remedy = f"unknown key `{shown(last)}`", suggest(str(last), known)
+        problem, remedy = "unknown key", suggest(str(last), known)
     elif kind in MISSING_KEY:
-        problem, remedy = f"`{last}` is missing", f"add `{last}:`"
+        problem, remedy = "missing", f"add `{last}:`"
     elif kind == "union_tag_not_found":
         key = error["ctx"]["discriminator"].strip("'")
         known = sorted(tag for _, tag in _tags(settings, document.data, route))
@@ -92,13 +102,21 @@ def _fault(settings: type[Any], document: Document, error: dict[str, Any]) -> Fa
         if WANTED.get(kind) == "a mapping" and isinstance(error["input"], str):
             tags = _tags(settings, document.data, route)
             remedy = next((f"write {{{key}: {tag}}}" for key, tag in tags if tag == error["input"]), "")
-    return Fault(document.origin, document.line(route), where(document.data, route), problem, remedy)
+    return fault(document, route, problem, remedy)
 
 
 def where(data: Any, route: Path_) -> str:
     """The dotted name of a place, short enough for a message."""
     name = path_name(data, route)
+    name = f'{name}""' if route and route[-1] == "" else name
     return name if len(name) <= LONGEST_PLACE else f"{name[: LONGEST_PLACE - 3]}..."
+
+
+def fault(document: Document, route: Path_, problem: str, remedy: str) -> Fault:
+    """What is wrong at a place; a long list of remedies is cut."""
+    if len(remedy) > LONGEST_REMEDY and ", " in remedy:
+        remedy = f"{remedy[:LONGEST_REMEDY].rpartition(', ')[0]}, ..."
+    return Fault(document.origin, document.line(route), where(document.data, route), problem, remedy)
 
 
 # pydantic's type errors -> what belongs there

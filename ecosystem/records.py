@@ -175,6 +175,12 @@ def _is_whole(row: Any) -> bool:
     return trained is None or (_has(trained, TRAINED) and _has(trained["metrics"]) and _has(trained["replicates"]))
 
 
+def _cards_are_there(providers: Any, cards: dict[str, Any]) -> bool:
+    """Whether every provider of a resolved scenario has its card."""
+    named = isinstance(providers, list) and all(_has(p, {"name"}) and p["name"] in cards for p in providers)
+    return named and all(_has(card, {"model"}) for card in cards.values())
+
+
 def _has(part: Any, keys: Set[str] = frozenset()) -> bool:
     return isinstance(part, dict) and keys <= part.keys()
 
@@ -221,8 +227,8 @@ class RunRecord:
         except ScenarioError as error:
             raise RecordError(f"what was asked cannot be read back. {error}") from error
         parts = _has(tree, {"scenario", "cards"}) and _has(tree["scenario"], {"providers"}) and _has(tree["cards"])
-        if not (parts and all(_has(card, {"model"}) for card in tree["cards"].values())):
-            raise RecordError(f"{path} is no record of what was asked: it has no `scenario` and `cards`.")
+        if not (parts and _cards_are_there(tree["scenario"]["providers"], tree["cards"])):
+            raise RecordError(f"{path} is no record of what was asked: it lacks the scenario or model cards.")
         return tree
 
     def clear(self) -> None:

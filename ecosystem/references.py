@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rich.console import Console
 from ecosystem import grammar, progress, reports, results, scenarios
 from ecosystem.records import read_json, write_json, write_text
 from ecosystem.results import Run
+from ecosystem.summary import Evidence, Summary
 
 SEEDS = (0, 1, 2, 3)
 WIDTH = 100
@@ -60,6 +62,40 @@ def text(run: Run) -> str:
     return capture.get()
 
 
+INDEX = """# Reference reports
+
+Each shipped scenario over seeds {seeds}, made by `make references`. A folder holds the report as text, the summary as
+JSON, curves and gallery as pictures, and the digest of the scenario and cards that it belongs to. Effects are how many
+times worse a metric became against the provider's own generation 0, with a 95 % interval over seeds.
+
+| scenario | provider | verdict | evidence | claims held, refuted, undecided |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def index(folder: Path) -> str:
+    """reports/README.md, from the summaries on file."""
+    found = [read_json(folder / name / "summary.json") for name in scenarios.names()]
+    rows = [row for summary in found for row in _rows(summary)]
+    return INDEX.format(seeds=f"{SEEDS[0]} to {SEEDS[-1]}", rows="\n".join(rows))
+
+
+def _rows(summary: Summary) -> Iterator[str]:
+    words = [claim["verdict"] for claim in summary["claims"]]
+    counts = ", ".join(str(words.count(word)) for word in ("held", "refuted", "undecided"))
+    for name, provider in summary["providers"].items():
+        evidence = "; ".join(_evidence(e) for e in provider["evidence"])
+        first = f"[{summary['scenario']}]({summary['scenario']}/report.txt)"
+        yield f"| {first} | {name} | {provider['verdict']} | {evidence} | {counts} |"
+
+
+def _evidence(e: Evidence) -> str:
+    if e["effect"] is None:
+        return f"{e['metric']} not measured"
+    return f"{e['metric']} {e['effect']:.2f} [{e['low']:.2f}, {e['high']:.2f}]"
+
+
 def schema() -> str:
     """The JSON schema of scenarios, for editors: scenarios/schema.json."""
     return json.dumps(grammar.schema(scenarios.Scenario), indent=1) + "\n"
@@ -68,6 +104,7 @@ def schema() -> str:
 def main(names: list[str]) -> None:
     for name in names or scenarios.names():
         make(name)
+    write_text(FOLDER / "README.md", index(FOLDER))
 
 
 if __name__ == "__main__":

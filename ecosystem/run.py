@@ -21,7 +21,7 @@ import torch
 from ecosystem import compute
 from ecosystem.agents.provider import Provider
 from ecosystem.documents import dump as to_yaml
-from ecosystem.errors import EcosystemError, RecordError
+from ecosystem.errors import RecordError
 from ecosystem.records import FAILED, FINISHED, INTERRUPTED, Line, RunRecord, SeedRecord, write_json, write_text
 from ecosystem.scenarios import Question, digest
 from ecosystem.web.corpus import COLUMNS, HUMAN
@@ -111,7 +111,7 @@ def _run_seed(question: Question, seed: int, record: SeedRecord, device: torch.d
     except (KeyboardInterrupt, GeneratorExit):
         record.set_status(INTERRUPTED, world.round)
         raise
-    except (EcosystemError, OSError, RuntimeError) as error:
+    except Exception as error:  # whatever it was, the record must not say that it still runs
         record.set_status(FAILED, world.round, why=str(error))
         raise
     finally:

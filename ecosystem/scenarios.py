@@ -186,11 +186,18 @@ def path_of(name_or_path: str) -> Path:
     if name_or_path in names():
         return grammar.shipped(FOLDER) / f"{name_or_path}.yaml"
     path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or _exists(path):
         return path
-    fault = Fault(name_or_path, None, "", "there is no such scenario", suggest(name_or_path, names()))
+    fault = Fault(shown(name_or_path), None, "", "there is no such scenario", suggest(name_or_path, names()))
     raise_faults([fault], "scenario")
     raise AssertionError
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than any name that a file system takes
+        return False
 
 
 def load(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Question:
@@ -220,7 +227,7 @@ def from_document(document: Document, overrides: Mapping[str, Any]) -> Question:
 
 def _fault(document: Document, finding: checks.Finding) -> Fault:
     route, problem, remedy = finding
-    return Fault(document.origin, document.line(route), grammar.where(document.data, route), problem, remedy)
+    return grammar.fault(document, route, problem, remedy)
 
 
 # Overrides

@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -102,8 +103,6 @@ class Series:
 
 def interval(estimates: Sequence[Estimate]) -> Interval | None:
     """Student's interval of the mean over seeds; over one seed, that of its jackknife."""
-    from scipy.stats import t
-
     values = [e.value for e in estimates]
     if not values or not all(map(math.isfinite, values)):
         return None
@@ -112,8 +111,16 @@ def interval(estimates: Sequence[Estimate]) -> Interval | None:
         freedom, error = max(1, len(estimates[0].replicates) - 1), estimates[0].error()
     else:
         freedom, error = len(values) - 1, float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = float(t.ppf(0.5 + LEVEL / 2, freedom)) * error
+    half = _student(freedom) * error
     return Interval(mean, mean - half, mean + half)
+
+
+@cache
+def _student(freedom: int) -> float:
+    """Student's quantile at the interval's upper end."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.5 + LEVEL / 2, freedom))
 
 
 def change(function: Callable[[float, float], float], a: Estimate | None, b: Estimate | None) -> Estimate:
@@ -254,7 +261,7 @@ def judge(claim: dict[str, Any], runs: Sequence[Sequence[Line]], verdicts: dict[
         return Judged("undecided", None, "one generation has no trend")
     if word in ("increasing", "decreasing"):
         found = interval([change(_difference, s.start(), s.end()) for s in series])
-        return _sign(found, word == "increasing", "changed by")
+        return _sign(found, word == "increasing", "change from first to last")
     return _factor(series, claim["within"] if word == "bounded" else claim["factor"], word == "bounded")
 
 

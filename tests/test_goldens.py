@@ -18,7 +18,12 @@ humans: {source: ring-8, held_out: 300}
 web: {archive: 200, retention: {synthetic_rounds: 2}, sites: {count: 5, graph: cycle_graph}}
 creators: [{name: people, count: 4, pages_per_round: 3}]
 users:
-  - {name: crowd, count: 60, prompts_per_round: 2, k: 3, candidates: across-providers, reward: {kind: distance, to: [2, 0]}}
+  - name: crowd
+    count: 60
+    prompts_per_round: 2
+    k: 3
+    candidates: across-providers
+    reward: {kind: distance, to: [2, 0]}
 scrapers: [{name: common, budget: 250, crawl: {kind: breadth-first}, filter: {kind: detector, tpr: 0.3, fpr: 0.1}}]
 providers:
   - {name: alpha, model: gaussian, scraper: common}

@@ -25,7 +25,11 @@ FAMILIES = [
     FlowMatching(net=TINY, train=SMALL, coupling="independent", sampler=OdeSampler(kind="euler", steps=4)),
     Diffusion(net=TINY, train=SMALL, prediction="noise", schedule="linear", sampler=DdimSampler(steps=5)),
     Diffusion(net=TINY, train=SMALL, sampler=DdimSampler(steps=5, spacing="quadratic")),
-    Diffusion(net=UNetSettings(channels=(8, 16)), train=TrainSettings(budget_images=60, finetune_images=20, batch=20)),
+    Diffusion(
+        net=UNetSettings(channels=(8, 16)),
+        train=TrainSettings(budget_images=60, finetune_images=20, batch=20),
+        sampler=DdimSampler(steps=3),
+    ),
 ]
 
 
@@ -143,16 +147,14 @@ def test_a_budget_in_place_of_the_card(fitted):
 @pytest.mark.parametrize(
     "family",
     [
-        FlowMatching(
-            net=MLPSettings(width=48, depth=2), train=TrainSettings(budget_images=150_000, batch=100, lr=3e-3)
+        FlowMatching(net=MLPSettings(width=48, depth=2), train=TrainSettings(budget_images=60_000, batch=100, lr=5e-3)),
+        Diffusion(
+            net=MLPSettings(width=48, depth=2),
+            train=TrainSettings(budget_images=60_000, batch=100, lr=5e-3),
         ),
         Diffusion(
             net=MLPSettings(width=48, depth=2),
-            train=TrainSettings(budget_images=150_000, batch=100, lr=3e-3),
-        ),
-        Diffusion(
-            net=MLPSettings(width=48, depth=2),
-            train=TrainSettings(budget_images=150_000, batch=100, lr=3e-3),
+            train=TrainSettings(budget_images=60_000, batch=100, lr=5e-3),
             prediction="noise",
             schedule="linear",
         ),

@@ -1,4 +1,4 @@
-"""The recursion emerges: no line of the package knows lambda, and yet the world is the loop of the papers, bit for bit."""
+"""The recursion emerges: no line of the package knows lambda, yet the world is the papers' loop, bit for bit."""
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_lineage_counts_the_models_an_item_went_through():
 
 
 def test_variance_of_the_fully_synthetic_loop_shrinks_as_the_closed_form_says():
-    """E sigma_t^2 = (1 - 1/n)^t sigma_0^2 for the MLE (Kazdan et al. 2024, arXiv 2410.16713), within 3.5 standard errors."""
+    """E sigma_t^2 = (1 - 1/n)^t sigma_0^2 for the MLE (Kazdan et al. 2024, arXiv 2410.16713), to 3.5 se."""
     variances = []
     for seed in range(60):
         world = world_of(0.5, "mle", fully_synthetic=True)

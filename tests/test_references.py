@@ -53,12 +53,16 @@ def test_the_catalogue_of_cards_is_true():
     assert (ROOT / "models" / "README.md").read_text(encoding="utf-8") == catalogue.text(), "run `make pages`"
 
 
+def test_the_index_of_the_reports_is_true():
+    assert (ROOT / "reports" / "README.md").read_text(encoding="utf-8") == references.index(ROOT / "reports")
+
+
 def test_the_schema_for_editors_is_true():
     assert (ROOT / "scenarios" / "schema.json").read_text(encoding="utf-8") == references.schema(), "run `make pages`"
 
 
 def test_the_digits_cards_reach_what_the_readme_promises():
-    """Precision 0.8, recall 0.5 (k = 3, raw pixels), 95 % agreement: measured by `make baselines`, on file in the cards."""
+    """Precision 0.8, recall 0.5 (k = 3, raw pixels), 95 % agreement, as `make baselines` wrote them into the cards."""
     for name in ("flow-matching-digits", "diffusion-digits"):
         card = read(ROOT / "models" / f"{name}.yaml").data
         metrics = next(b["metrics"] for b in card["baselines"] if b["humans"] == "digits" and b["pages"] == 1000)

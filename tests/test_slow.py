@@ -1,4 +1,4 @@
-"""`make test-slow`: minutes of real training on real images, and the verdicts of the shipped scenarios over one seed."""
+"""`make test-slow`: minutes of real training on real images, and what the shipped scenarios say over one more seed."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("source", ["mnist", "cifar10"])
 def test_real_images_through_a_unet(source, data, tmp_path):
-    """Two generations of a small U-Net on MNIST and CIFAR-10 through torchvision: every phase and metric on real images."""
+    """Two generations of a small U-Net on MNIST and CIFAR-10 through torchvision: every phase and metric."""
     question = scenarios.from_text(
         f"""
         name: images

@@ -1,4 +1,4 @@
-"""Verdicts: intervals against SciPy, readings of series whose answer is known, claims of every kind, and false alarms."""
+"""Verdicts: intervals against SciPy, readings of series made to be read, claims of every kind, and false alarms."""
 
 import itertools
 import math
@@ -279,31 +279,34 @@ def readings(rng, end, seeds):
 
 
 def test_false_alarms_are_rare():
-    """No change at all: at most 5 % are called degrading, improving or collapsed. Measured: FALSE."""
+    """No change at all: at most 5 % are called degrading, improving or collapsed.
+
+    Measured: none of 400. The price is caution: 28 % of them are called stable and 72 % undecided, since the interval
+    over 4 seeds of 10 % noise is about as wide as the margin; 8 seeds are enough (97 % stable, 3 % undecided).
+    """
     found = verdicts_of({})
-    alarms = sum(found[word] for word in ("degrading", "improving", "collapsed"))
-    assert alarms <= 0.05 * 400, found
-    assert found["stable"] >= 0.5 * 400, found
+    assert 400 - found["stable"] - found["undecided"] <= 0.05 * 400, found
+    more = verdicts_of({}, seeds=8, runs=200)
+    assert more["stable"] >= 0.9 * 200, more
 
 
 def test_a_doubled_distance_is_found():
-    """Power: at least 90 % of planted doublings of the distance are called degrading. Measured: POWER."""
+    """Power: at least 90 % of planted doublings of the distance are called degrading. Measured: 400 of 400."""
     found = verdicts_of({"frechet": 2.0}, what="doubling")
     assert found["degrading"] >= 0.9 * 400, found
 
 
 def test_a_loss_of_diversity_to_a_third_is_called_a_collapse():
-    """At least 90 % of them, and nothing milder than degrading. Measured: COLLAPSE."""
-    found = verdicts_of({"recall": 0.25}, what="collapse")
+    """At least 90 % of them, and none is called anything milder than degrading. Measured: 385 of 400, and 15."""
+    found = verdicts_of({"recall": 0.33}, what="collapse")
     assert found["collapsed"] >= 0.9 * 400, found
     assert found["collapsed"] + found["degrading"] == 400, found
 
 
 def test_a_halved_distance_is_an_improvement():
-    """At least 90 % of them where diversity is known to be stable. Measured: IMPROVEMENT."""
-    found = verdicts_of({"frechet": 0.5}, what="improvement")
-    assert found["degrading"] + found["collapsed"] + found["stable"] <= 0.05 * 400, found
-    assert found["improving"] >= 0.5 * 400, found
+    """At least 90 % of them over 8 seeds, since diversity must be known to be stable. Measured: 198 of 200."""
+    found = verdicts_of({"frechet": 0.5}, seeds=8, runs=200, what="improvement")
+    assert found["improving"] >= 0.9 * 200, found
 
 
 # Records

@@ -145,7 +145,7 @@ def test_a_page_says_who_made_it_when_and_through_how_many_models():
     assert not archive["lineage"].any()
 
 
-def test_a_training_set_is_counted_by_maker():
+def test_a_training_set_is_counted_by_maker_and_hands_on_its_lineage():
     w = new_world(providers=[LAB, RIVAL], scrapers=[{"name": "some", "budget": 45}])
     for _ in range(4):
         w.step()
@@ -157,6 +157,8 @@ def test_a_training_set_is_counted_by_maker():
             }
             assert counted.pages == sum(counted.by_maker.values()) == 45
             assert counted.synthetic_share == pytest.approx(1 - makers[HUMAN] / 45)
+            lineage = w.corpus.column("lineage")[w.scrapers[0].ids].tolist()
+            assert counted.lineage == pytest.approx(1 + sum(lineage) / 45)
 
 
 def test_prompts_are_uniform_over_classes():
@@ -550,8 +552,8 @@ def test_a_provider_that_cannot_train_stops_alone():
 
 
 def test_a_run_ends_when_nobody_can_train(tmp_path):
-    loop = question(users=[], scrapers=[{"name": "latest", "window_rounds": 1}])
-    events = list(run_seeds(loop, [0], tmp_path / "run"))
+    starving = question(users=[], scrapers=[{"name": "latest", "window_rounds": 1}])
+    events = list(run_seeds(starving, [0], tmp_path / "run"))
     records = [event.line for event in events if event.kind == "round"]
     assert [line["round"] for line in records] == [0, 1]
     assert "stopped" in records[1]["providers"]["lab"]
@@ -619,11 +621,11 @@ def counted_by_mesa():
 
 def test_the_loop_frees_its_worlds(tmp_path):
     """Mesa 3.3 keeps every model in a table of agent numbers; three seeds leave none behind, nor does a stopped run."""
-    loop = question(rounds=2)
+    short = question(rounds=2)
     mesa_before, before = counted_by_mesa(), worlds_alive()
-    assert sum(event.kind == "finished" for event in run_seeds(loop, [0, 1, 2], tmp_path / "run")) == 3
+    assert sum(event.kind == "finished" for event in run_seeds(short, [0, 1, 2], tmp_path / "run")) == 3
     assert (counted_by_mesa(), worlds_alive()) == (mesa_before, before)
-    stopped = run_seeds(loop, [0], tmp_path / "stopped")
+    stopped = run_seeds(short, [0], tmp_path / "stopped")
     while next(stopped).kind != "round":
         pass
     assert worlds_alive() == before + 1, "the count sees a world that lives"

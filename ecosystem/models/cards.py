@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecosystem.documents import Document, Fault, raise_faults, read, suggest
+from ecosystem.documents import Document, Fault, raise_faults, read, shown, suggest
 from ecosystem.grammar import shipped, shipped_names, validate
 from ecosystem.models import ModelFamily
 from ecosystem.settings import Name, Positive, Settings
@@ -65,8 +65,8 @@ def path_of(name_or_path: str) -> Path:
         return shipped(FOLDER) / f"{name_or_path}.yaml"
     if name_or_path.endswith((".yaml", ".yml")):
         return Path(name_or_path)
-    problem = f"there is no model card `{name_or_path}`"
-    raise_faults([Fault(name_or_path, None, "", problem, suggest(name_or_path, known))], "model card")
+    problem = f"there is no model card `{shown(name_or_path)}`"
+    raise_faults([Fault(shown(name_or_path), None, "", problem, suggest(name_or_path, known))], "model card")
     raise AssertionError
 
 

@@ -77,7 +77,10 @@ def _provider(samples: Gallery, name: str, width: int, colour: str, g: GlyphSet)
 
 def _caption(samples: Gallery) -> str:
     if samples.of_images:
-        return "A column keeps its prompt and its noise: read down for drift. Four neighbours share a prompt: read across for variety."
+        return (
+            "A column keeps its prompt and its noise: read down for drift. "
+            "Four neighbours share a prompt: read across for variety."
+        )
     dimensions = samples.human.shape[1]
     if dimensions == 1:
         return "Histograms on the human sample's axis, each as high as its own mode; the ends hold outliers."
