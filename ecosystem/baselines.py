@@ -19,8 +19,8 @@ import numpy as np
 from ecosystem import compute
 from ecosystem.documents import dump
 from ecosystem.errors import ScenarioError
+from ecosystem.loop import round_line
 from ecosystem.models import cards
-from ecosystem.run import round_line
 from ecosystem.scenarios import Question, from_text
 from ecosystem.world import World
 

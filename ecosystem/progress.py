@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ecosystem.run import Event
+from ecosystem.loop import Event
 from ecosystem.scenarios import Question
 
 PHASES = {

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecosystem.errors import RecordError, ScenarioError
+from ecosystem.summary import Summary
 
 Line = dict[str, Any]  # one line of metrics.jsonl
 
@@ -239,8 +240,9 @@ class RunRecord:
         shutil.rmtree(self.folder / "figures", ignore_errors=True)
         (self.folder / "summary.json").unlink(missing_ok=True)
 
-    def summary(self) -> Any:
-        return read_json(self.folder / "summary.json")
+    def summary(self) -> Summary:
+        summary: Summary = read_json(self.folder / "summary.json")
+        return summary
 
 
 def open_run(path: Path) -> RunRecord:

@@ -37,6 +37,7 @@ def make(name: str) -> None:
 
 def keep(run: Run, folder: Path) -> None:
     """Write a run's summary, report and figures."""
+    assert run.question is not None
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "summary.json", run.summary)
     write_text(folder / "digest.txt", run.question.digest + "\n")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ecosystem import reports
-from ecosystem.errors import RecordError, ScenarioError
+from ecosystem.errors import DataError, RecordError, ScenarioError
+from ecosystem.loop import Event, default_folder
+from ecosystem.loop import run as run_seeds
 from ecosystem.records import RunRecord, write_json
 from ecosystem.records import open_run as open_record
-from ecosystem.run import Event, default_folder
-from ecosystem.run import run as run_seeds
 from ecosystem.scenarios import Question
 from ecosystem.summarise import question_of, summarise
 from ecosystem.summary import Summary, Verdict
@@ -28,14 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """One question and what is on record of it."""
+    """One question and what is on record of it; without the question, summary.json speaks for the records."""
 
-    question: Question
+    question: Question | None
     record: RunRecord
 
     @cached_property
     def summary(self) -> Summary:
         """The object that ``--json`` prints."""
+        if self.question is None:
+            return self.record.summary()
         providers = {provider.name for provider in self.question.scenario.providers}
         if any(line["providers"].keys() != providers for seed in self.record.seeds() for line in seed.lines()):
             raise RecordError(f"{self.record.folder}: its rounds tell of other providers than its scenario.")
@@ -125,6 +127,11 @@ def open_run(path: Path) -> Run:
     record = open_record(path)
     try:
         return Run(question_of(record), record)
+    except DataError:
+        # The human data of the run are not on this machine. A report needs the records alone.
+        if (record.folder / "summary.json").exists():
+            return Run(None, record)
+        raise
     except ScenarioError as error:
         # Written by hand, or by another version: no fault of a scenario that somebody is writing now.
         raise RecordError(f"what was asked cannot be read back. {error}") from error

@@ -100,3 +100,16 @@ def test_what_is_no_seed_is_refused_before_anything_is_written(seeds, run, tmp_p
     with pytest.raises(ScenarioError, match="seed"):
         eco.run(run.question, seeds=seeds, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_report_needs_the_records_alone(run, monkeypatch):
+    """Also on a machine without the human data of the run."""
+    from ecosystem import results
+    from ecosystem.errors import DataError
+
+    def absent(record):
+        raise DataError("mnist is not here")
+
+    recomputed = eco.open_run(run.record.folder).summary
+    monkeypatch.setattr(results, "question_of", absent)
+    assert eco.open_run(run.record.folder).summary == recomputed

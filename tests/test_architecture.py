@@ -25,7 +25,7 @@ LAYERS = (
     ("agents", "evaluation", "checks"),
     ("scenarios",),
     ("world", "records"),
-    ("run", "verdicts"),
+    ("loop", "verdicts"),
     ("summarise", "reports"),
     ("results",),
     ("ecosystem", "progress", "baselines", "catalogue"),  # "ecosystem" is the package's own face, __init__.py
@@ -56,6 +56,11 @@ def running(node):
         yield from running(child)
 
 
+@cache
+def nodes(tree):
+    return tuple(running(tree))
+
+
 def is_package(name):
     return (ROOT.parent / name.replace(".", "/")).is_dir()
 
@@ -63,7 +68,7 @@ def is_package(name):
 def imported(name):
     """What a module imports when it runs, as full dotted names: `from a import b` gives `a.b`."""
     home = name if is_package(name) else name.rpartition(".")[0]
-    for node in running(modules()[name]):
+    for node in nodes(modules()[name]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -209,7 +214,7 @@ def randomness(name):
     for target in imported(name):
         if target.split(".")[0] in ("random", "secrets") or target.startswith(("numpy.random", "torch.random")):
             yield f"import {target}"
-    for node in running(modules()[name]):
+    for node in nodes(modules()[name]):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and makes_or_lacks_a_generator(node):
             yield ast.unparse(node.func)
         elif isinstance(node, ast.Attribute) and ast.unparse(node) in MESAS:
@@ -282,7 +287,7 @@ def unsafe(name):
     for target in imported(name):
         if target.split(".")[0] in UNPICKLERS or target.startswith(("importlib.import_module", "importlib.util")):
             yield f"import {target}"
-    for node in running(modules()[name]):
+    for node in nodes(modules()[name]):
         if isinstance(node, ast.Call) and is_unsafe(node):
             yield ast.unparse(node.func)
 
@@ -327,10 +332,7 @@ def test_the_walk_sees_what_is_unsafe(code, monkeypatch):
 # Names
 
 
-BUG = pytest.mark.xfail(
-    strict=True, reason="ecosystem.run() is gone once ecosystem/run.py is imported: rename one of them"
-)
-PACKAGES = [pytest.param(n, marks=BUG if n == "ecosystem" else ()) for n in modules() if is_package(n)]
+PACKAGES = [name for name in modules() if is_package(name)]
 
 
 def test_no_drawer_for_odds_and_ends():

@@ -24,6 +24,7 @@ users: [{name: crowd, count: 25}]
 providers: [{name: lab, card: {family: gaussian}}]
 claims: [{metric: lambda, of: lab, is: increasing}]
 """
+ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
 HELD, REFUTED = "is: increasing", "is: decreasing"
 UNDECIDED = "is: increasing}, {metric: frechet, of: lab, is: bounded, within: 1.000001"
 
@@ -109,7 +110,7 @@ def test_version(capsys):
 
 
 def test_lists_print_under_an_ascii_locale_without_importing_torch():
-    env = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "NO_COLOR": "1", "PYTHONPROFILEIMPORTTIME": "1"}
+    env = {**ASCII, "PYTHONPROFILEIMPORTTIME": "1"}
     for command, word in (("list", "lambda-mixture"), ("models", "flow-matching-digits")):
         done = program(command, env=env)
         assert done.returncode == 0
@@ -172,18 +173,17 @@ def test_check_says_what_would_be_run_and_writes_nothing(tiny, capsys, tmp_path,
 # --- run ----------------------------------------------------------------------------------------------------
 
 
-def test_run_prints_one_object_with_the_keys_of_the_interface(tmp_path, tiny):
-    """In a process of its own, under an ASCII locale: standard output is JSON alone, the progress is elsewhere."""
-    scenario, out = tiny(("name: lab", "name: läb"), ("of: lab", "of: läb")), tmp_path / "run"
-    env = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
-    done = program("run", scenario, "--seeds", "0-1", "--out", out, "--json", "--check", env=env)
-    assert done.returncode == 0, done.stderr
-    assert b"seed 1  round 3/3" in done.stderr and b"Traceback" not in done.stderr
-    summary = object_of(done.stdout.decode("ascii"))
+def test_run_prints_one_object_with_the_keys_of_the_interface(tmp_path, tiny, capsys):
+    """Standard output is JSON alone; the progress is on standard error."""
+    scenario, out = tiny(), tmp_path / "run"
+    assert ecosystem("run", scenario, "--seeds", "0-1", "--out", out, "--json", "--check") == 0
+    stdout, stderr = capsys.readouterr()
+    assert "seed 1  round 3/3" in stderr
+    summary = object_of(stdout)
     assert summary == object_of((out / "summary.json").read_text(encoding="utf-8"))
     assert summary.keys() >= {"scenario", "seeds", "rounds", "verdict", "providers", "web", "claims"}
     assert (summary["scenario"], summary["seeds"], summary["rounds"]) == ("tiny", [0, 1], 3)
-    provider = summary["providers"]["läb"]
+    provider = summary["providers"]["lab"]
     assert provider.keys() >= {"verdict", "generations"}
     keys = {"generation", "round", "lambda", "synthetic_share", "metrics", "spread"}
     assert [g["lambda"] for g in provider["generations"]] == [0, 0.5, 0.5]
@@ -194,7 +194,7 @@ def test_run_prints_one_object_with_the_keys_of_the_interface(tmp_path, tiny):
     assert [web["round"] for web in summary["web"]] == [0, 1, 2]
     assert all(web.keys() >= {"round", "pages", "synthetic_share"} for web in summary["web"])
     assert summary["claims"][0]["verdict"] == "held"
-    assert str(tmp_path) not in done.stdout.decode(), "a summary names no path"
+    assert str(tmp_path) not in stdout, "a summary names no path"
 
 
 def test_two_runs_in_two_places_give_the_same_bytes(tiny, tmp_path, finished):
@@ -334,23 +334,23 @@ def test_a_disk_that_fails_is_74_and_a_full_memory_70(capsys):
 
 
 def test_a_terminated_run_can_be_read(tiny, tmp_path, capsys):
-    """SIGTERM, as a scheduler sends it, to a process of its own."""
-    scenario, out = (
-        tiny(("rounds: 3", "rounds: 5000"), ("lab, card", "lab, retrain: {every: 2}, card")),
-        tmp_path / "run",
-    )
-    command = [sys.executable, "-m", "ecosystem", "run", scenario, "--out", out, "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "round 3/" not in process.stderr.readline():
-        assert process.poll() is None, "it ended by itself"
-    process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=60)
+    """SIGTERM, as a scheduler sends it, to a process of its own, under an ASCII locale."""
+    scenario = tiny(("rounds: 3", "rounds: 5000"), ("name: lab", "name: läb"), ("of: lab", "of: läb"))
+    command = [sys.executable, "-m", "ecosystem", "run", scenario, "--out", out := tmp_path / "run", "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env={**os.environ, **ASCII}, **pipes) as process:
+        while "round 3/" not in process.stderr.readline():
+            assert process.poll() is None, "it ended by itself"
+        process.send_signal(signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "error: interrupted; what was done is on record in" in stderr and "Traceback" not in stderr
     status = json.loads((out / "seed-0" / "status.json").read_text())
     assert status["state"] == "interrupted" and 3 <= status["rounds_done"] < 5000
+    summary = object_of(stdout)
+    assert summary["providers"].keys() == {"läb"}
     assert ecosystem("report", out, "--json") == 0
-    assert object_of(capsys.readouterr().out) == object_of(stdout)
+    assert object_of(capsys.readouterr().out) == summary
     assert not [path for path in out.rglob("*") if path.name.startswith(".") and path.suffix != ".lock"]
 
 
@@ -412,7 +412,7 @@ def test_report_reads_cards_and_policies_as_they_were(tiny, tmp_path, capsys):
 
 def test_report_into_a_closed_pipe_is_no_fault(finished):
     """Under an ASCII locale as well: `ecosystem report RUN | head -1`."""
-    env = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "NO_COLOR": "1", "COLUMNS": "80"}
+    env = {**os.environ, **ASCII, "COLUMNS": "80"}
     script = '"$0" -m ecosystem report "$1" | head -1; echo "${PIPESTATUS[0]}"'
     done = subprocess.run(["bash", "-c", script, sys.executable, finished], capture_output=True, env=env, timeout=60)
     first, code = done.stdout.decode("ascii").splitlines()

@@ -147,14 +147,14 @@ def test_a_budget_in_place_of_the_card(fitted):
 @pytest.mark.parametrize(
     "family",
     [
-        FlowMatching(net=MLPSettings(width=48, depth=2), train=TrainSettings(budget_images=60_000, batch=100, lr=5e-3)),
+        FlowMatching(net=MLPSettings(width=32, depth=1), train=TrainSettings(budget_images=40_000, batch=100, lr=8e-3)),
         Diffusion(
-            net=MLPSettings(width=48, depth=2),
-            train=TrainSettings(budget_images=60_000, batch=100, lr=5e-3),
+            net=MLPSettings(width=32, depth=1),
+            train=TrainSettings(budget_images=40_000, batch=100, lr=8e-3),
         ),
         Diffusion(
-            net=MLPSettings(width=48, depth=2),
-            train=TrainSettings(budget_images=60_000, batch=100, lr=5e-3),
+            net=MLPSettings(width=32, depth=1),
+            train=TrainSettings(budget_images=40_000, batch=100, lr=8e-3),
             prediction="noise",
             schedule="linear",
         ),

@@ -8,9 +8,9 @@ import pytest
 
 from ecosystem import scenarios
 from ecosystem.errors import RecordError
+from ecosystem.loop import run as run_seeds
 from ecosystem.models.cards import CardBaseline
 from ecosystem.records import RunRecord
-from ecosystem.run import run as run_seeds
 from ecosystem.scenarios import Question
 from ecosystem.summarise import question_of, summarise
 

@@ -19,9 +19,9 @@ from ecosystem.agents.provider import Provider
 from ecosystem.agents.scraper import Scraper
 from ecosystem.agents.user import User
 from ecosystem.errors import ScenarioError
+from ecosystem.loop import round_line
+from ecosystem.loop import run as run_seeds
 from ecosystem.rng import Streams
-from ecosystem.run import round_line
-from ecosystem.run import run as run_seeds
 from ecosystem.web.corpus import ARCHIVE, COLUMNS, HUMAN
 from ecosystem.web.sites import breadth_first
 from ecosystem.world import World

@@ -95,10 +95,9 @@ def _run_seed(question: Question, seed: int, record: SeedRecord, device: torch.d
     yield Event("start", seed)
     began = time.time()
     world = World(question, seed, device)
-    record.begin(_manifest(world), world.evaluator.human_gallery())
-    saved = 0
     try:
-        saved = _save_pages(world, record, saved, round=-1)
+        record.begin(_manifest(world), world.evaluator.human_gallery())
+        saved = _save_pages(world, record, 0, round=-1)
         while world.round < question.scenario.rounds and world.running_providers:
             for progress in world.phases():
                 yield Event("progress", seed, progress)
