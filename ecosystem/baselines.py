@@ -42,8 +42,8 @@ def measure(name: str, say: Callable[[str], None]) -> None:
         raise ScenarioError(f"there are no conditions to measure `{name}` under; known: {', '.join(CONDITIONS)}")
     found = []
     for humans, pages in CONDITIONS[name]:
-        rows = [_one(question(name, humans, pages), seed) for seed in SEEDS]
-        found.append(_mean(humans, pages, rows))
+        asked = question(name, humans, pages)
+        found.append(_mean(asked, pages, [_one(asked, seed) for seed in SEEDS]))
         say(f"{name} on {humans['source']} ({pages:,} pages): {found[-1]['metrics']}")
     write(cards.path_of(name), found)
 
@@ -72,10 +72,10 @@ def _one(asked: Question, seed: int) -> dict[str, Any]:
     return {"metrics": metrics, "updates": updates, "seconds": seconds}
 
 
-def _mean(humans: dict[str, Any], pages: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _mean(asked: Question, pages: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
     names = [name for name in rows[0]["metrics"] if name not in ("variance",)]
     return {
-        "humans": humans["source"],
+        "humans": asked.scenario.humans.open().conditions,
         "pages": pages,
         "seeds": len(rows),
         "metrics": {name: _short(np.mean([row["metrics"][name] for row in rows])) for name in names},

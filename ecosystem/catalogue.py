@@ -17,8 +17,8 @@ BASELINES = """
 ## Baselines
 
 What generation 0 reaches on clean human data: means over seeds, written into each card by
-`ecosystem models --measure CARD`. A run whose generation 0 on as many pages of the same data is more than 1.15
-times worse says so at the top of its report. Seconds are those of training on the
+`ecosystem models --measure CARD`. A run whose generation 0 on as many pages of the same data is worse by more than
+1.15 times (a distance: 2 times) says so at the top of its report. Seconds are those of training on the
 machine that the card names, while it was busy with other work.
 
 """

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ecosystem.loop import Event
+from ecosystem.models import Gaussian
 from ecosystem.scenarios import Question
 
 PHASES = {
@@ -30,30 +31,37 @@ class Watcher(Protocol):
     def see(self, event: Event) -> None: ...
 
 
+ROUND = 150  # what a round costs beside its trainings, in updates: measuring, mostly
+
+
 class Clock:
-    """How far a run is, as a share of the rounds of all seeds that are to be run, and how long the rest will take."""
+    """How far a run is, as a share of the work of all seeds that are to be run, and how long the rest will take.
+
+    Work is counted in updates: generation 0 of a fine-tuned model has many more of them than those that follow.
+    """
 
     def __init__(self, question: Question, seeds: int) -> None:
-        self.rounds, self.seeds, self.providers = question.scenario.rounds, seeds, len(question.scenario.providers)
-        self.began = time.monotonic()
-        self.done_seeds, self.round, self.within = 0, 0, 0.0
-        self.names = [provider.name for provider in question.scenario.providers]
+        self.seeds, self.began = seeds, time.monotonic()
+        self.work = [expected(question, round) for round in range(question.scenario.rounds)]
+        self.seed = sum(ROUND + sum(round.values()) for round in self.work)
+        self.done, self.before, self.within = 0.0, 0.0, 0.0  # seeds; rounds of this seed; trainings of this round
 
     def see(self, event: Event) -> None:
         if event.kind == "kept":  # it took no time, and so says nothing of the time left
             self.seeds = max(1, self.seeds - 1)
         elif event.kind == "finished":
-            self.done_seeds, self.round, self.within = self.done_seeds + 1, 0, 0.0
-        elif event.kind == "round":
-            self.round, self.within = self.round + 1, 0.0
+            self.done, self.before, self.within = self.done + self.seed, 0.0, 0.0
+        elif event.kind == "round" and event.line is not None:
+            self.before += ROUND + sum(self.work[event.line["round"]].values())
+            self.within = 0.0
         elif event.progress is not None and event.progress.update is not None:
-            update = event.progress.update
-            turn = self.names.index(event.progress.provider)
-            self.within = (turn + update.done / update.total) / self.providers
+            round, name, update = self.work[event.progress.round], event.progress.provider, event.progress.update
+            earlier = list(round)[: list(round).index(name)]
+            self.within = sum(round[provider] for provider in earlier) + round[name] * update.done / update.total
 
     @property
     def share(self) -> float:
-        return (self.done_seeds + (self.round + self.within) / self.rounds) / self.seeds
+        return min(1.0, (self.done + self.before + self.within) / (self.seeds * self.seed))
 
     def left(self) -> str:
         elapsed = time.monotonic() - self.began
@@ -61,6 +69,20 @@ class Clock:
             return ""
         seconds = elapsed * (1 - self.share) / self.share
         return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"
+
+
+def expected(question: Question, round: int) -> dict[str, float]:
+    """The updates that each provider will make in a round; a closed form counts as none."""
+    found = {}
+    for provider in question.at(round).providers:
+        model, retrain = question.cards[provider.name].model, provider.retrain
+        found[provider.name] = 0.0
+        if not isinstance(model, Gaussian) and round % retrain.every == 0:
+            scratch = round == 0 or retrain.start == "scratch"
+            budget = model.train.budget_images if scratch else model.train.finetune_images
+            images = budget if round == 0 else retrain.budget_images or budget
+            found[provider.name] = images / model.train.batch
+    return found
 
 
 def sentence(event: Event, rounds: int) -> str:

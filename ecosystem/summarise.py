@@ -16,7 +16,6 @@ from ecosystem.summary import (
     Baseline,
     BaselineMiss,
     ClaimSummary,
-    Direction,
     Evidence,
     GenerationSummary,
     HumansInfo,
@@ -29,7 +28,12 @@ from ecosystem.summary import (
 
 Rounded = float | None
 DIGITS = 10  # significant digits kept: more would be noise, fewer would hide a slow drift
-BASELINE_TOLERANCE = 1.15  # how many times worse than its card's baseline generation 0 may be
+# How many times worse than its card's baseline generation 0 may be. A Frechet distance differs between seeds by a fifth
+# and more, so a distance is a miss only when it is doubled; other metrics tell no under-training.
+BASELINE_TOLERANCE = {
+    **dict.fromkeys(("precision", "recall", "agreement", "modes"), 1.15),
+    **dict.fromkeys(("frechet", "sliced-wasserstein"), 2.0),
+}
 
 
 def summarise(record: RunRecord, question: Question) -> Summary:
@@ -182,17 +186,16 @@ def _baseline(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> 
     rows = [row for first in firsts for row in first]
     if not rows:
         return None
-    card = question.cards[name].baseline(question.scenario.humans.source, round(rows[0]["pages"]))
+    card = question.cards[name].baseline(question.scenario.humans.open().conditions, round(rows[0]["pages"]))
     if card is None:
         return None
-    better: dict[str, Direction] = {m.name: m.better for m in _metrics(question)}
     misses: list[BaselineMiss] = []
-    for metric, value in card.metrics.items():
-        own = _mean([row["metrics"].get(metric) for row in rows])
-        if own is None or better.get(metric, "neither") == "neither":
+    for metric, tolerance in BASELINE_TOLERANCE.items():
+        own, value = _mean([row["metrics"].get(metric) for row in rows]), card.metrics.get(metric)
+        if own is None or value is None:
             continue
-        worse, than = (own, value) if better[metric] == "lower" else (value, own)
-        if worse > BASELINE_TOLERANCE * max(than, 1e-12):
+        worse, than = (own, value) if metric in verdicts.DISTANCES else (value, own)
+        if worse > tolerance * max(than, 1e-12):
             misses.append({"metric": metric, "card": value, "run": own})
     return {"held": not misses, "misses": misses}
 

@@ -557,3 +557,22 @@ def test_what_is_no_run_has_no_report(name, tmp_path, capsys):
 def test_the_directory_above_a_run_names_the_run(finished, capsys):
     assert ecosystem("report", finished.parent) == 74
     assert f"Did you mean {finished}?" in capsys.readouterr().err
+
+
+def test_the_time_left_counts_updates():
+    """Generation 0 of lambda-mixture has ten times the updates of the others: they are not a ninth of the work each."""
+    from ecosystem import scenarios
+    from ecosystem.loop import Event
+    from ecosystem.models.base import Update
+    from ecosystem.progress import Clock, expected
+    from ecosystem.world import Progress
+
+    question = scenarios.load("lambda-mixture")
+    first, second = (expected(question, round)["lab"] for round in (0, 1))
+    assert (round(first), round(second)) == (3516, 352)
+    clock = Clock(question, seeds=1)
+    clock.see(Event("progress", 0, Progress(0, "retrain", "lab", Update(3516, 3516, 0.1))))
+    assert 0.4 < clock.share < 0.6
+    for number in range(9):
+        clock.see(Event("round", 0, line={"round": number}))
+    assert clock.share == pytest.approx(1.0)

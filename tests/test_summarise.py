@@ -184,13 +184,13 @@ def test_the_baseline_of_a_card(question, record):
         return summarise(record, with_baseline(question, pages, values))["providers"]["lab"]["baseline"]
 
     assert baseline(sliced_wasserstein=1.0, recall=1.0) == {"held": True, "misses": []}
-    assert baseline(sliced_wasserstein=1 / 1.14, recall=1.14)["held"], "15 % worse is allowed"
+    assert baseline(sliced_wasserstein=1 / 1.9, recall=1.14)["held"], "15 % worse, or twice as far, is allowed"
     assert baseline(sliced_wasserstein=100.0, recall=0.01)["held"], "better is no miss"
     assert baseline(sliced_wasserstein=1.0, recall=1.0, variance=9.0)["held"], "a variance is neither good nor bad"
     assert baseline(pages=49, sliced_wasserstein=1.0, recall=1.0) is None, "measured on another number of pages"
-    missed = baseline(sliced_wasserstein=1 / 1.2, recall=1.2)
+    missed = baseline(sliced_wasserstein=1 / 2.1, recall=1.2)
     assert not missed["held"]
-    assert [miss["metric"] for miss in missed["misses"]] == ["sliced-wasserstein", "recall"]
-    assert missed["misses"][1] == {"metric": "recall", "card": own["recall"] * 1.2, "run": own["recall"]}
+    assert [miss["metric"] for miss in missed["misses"]] == ["recall", "sliced-wasserstein"]
+    assert missed["misses"][0] == {"metric": "recall", "card": own["recall"] * 1.2, "run": own["recall"]}
     lost = baseline(sliced_wasserstein=0.0, recall=1.0)
     assert [miss["metric"] for miss in lost["misses"]] == ["sliced-wasserstein"], "a baseline of 0 is no division"

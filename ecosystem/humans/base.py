@@ -51,6 +51,11 @@ class Humans(ABC):
     pool_size: int | None  # items that draw can hand out in one run; None: endless
     modes: Modes | None  # where the density is a mixture of known modes
 
+    @property
+    def conditions(self) -> str:
+        """The name under which a card's baseline was measured: labels that are hidden make another task."""
+        return f"{self.name} without labels" if self.classes == 1 < self.known_classes else self.name
+
     @abstractmethod
     def draw(self, n: int, *, seed: int, who: str, round: int, used: int) -> Items:
         """``n`` items for ``who`` in ``round``; ``used`` counts what this run has drawn before."""
