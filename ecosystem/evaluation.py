@@ -39,6 +39,10 @@ class EvaluationSettings(Settings):
     samples: Positive | None = None
     groups: Annotated[int, at.Ge(2), at.Le(100)] = 8
 
+    def size(self, humans: Humans) -> int:
+        """How many samples a generation is measured by."""
+        return self.samples or min(len(humans.held_out()), 2000)
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -62,10 +66,9 @@ class Evaluator:
         self._metrics = metrics.build(names, humans)
         self._streams = Streams(seed, "evaluation", 0)
         held_out = humans.held_out()
-        size = settings.samples or min(len(held_out), 2000)
         self._human = self._sample(held_out.x, held_out.y, None)
         # Labels in the order of the held-out items, repeated where more samples than items are asked for.
-        self._prompts = np.resize(held_out.y, size)
+        self._prompts = np.resize(held_out.y, settings.size(humans))
 
     def measure(self, generator: Generator, reward: Reward | None) -> Measurement:
         """Raises TrainingError where the model draws what is no number."""

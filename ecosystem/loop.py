@@ -22,7 +22,17 @@ from ecosystem import compute
 from ecosystem.agents.provider import Provider
 from ecosystem.documents import dump as to_yaml
 from ecosystem.errors import RecordError
-from ecosystem.records import FAILED, FINISHED, INTERRUPTED, Line, RunRecord, SeedRecord, write_json, write_text
+from ecosystem.records import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    RUNNING,
+    Line,
+    RunRecord,
+    SeedRecord,
+    write_json,
+    write_text,
+)
 from ecosystem.scenarios import Question, digest
 from ecosystem.web.corpus import COLUMNS, HUMAN
 from ecosystem.world import Progress, World
@@ -105,7 +115,7 @@ def _run_seed(question: Question, seed: int, record: SeedRecord, device: torch.d
             saved = _save_pages(world, record, saved, round=line["round"])
             _save_galleries(world, record, line["round"])
             record.append(line)
-            record.set_status("running", world.round)
+            record.set_status(RUNNING, world.round)
             yield Event("round", seed, line=line)
     except (KeyboardInterrupt, GeneratorExit):
         record.set_status(INTERRUPTED, world.round)

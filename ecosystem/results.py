@@ -19,6 +19,7 @@ from ecosystem.records import open_run as open_record
 from ecosystem.scenarios import Question
 from ecosystem.summarise import question_of, summarise
 from ecosystem.summary import Summary, Verdict
+from ecosystem.verdicts import COUNTED
 
 MAX_SEED = 10**9
 
@@ -38,9 +39,6 @@ class Run:
         """The object that ``--json`` prints."""
         if self.question is None:
             return self.record.summary()
-        providers = {provider.name for provider in self.question.scenario.providers}
-        if any(line["providers"].keys() != providers for seed in self.record.seeds() for line in seed.lines()):
-            raise RecordError(f"{self.record.folder}: its rounds tell of other providers than its scenario.")
         return summarise(self.record, self.question)
 
     @property
@@ -59,7 +57,6 @@ class Run:
         return pd.DataFrame(list(self._rows()), columns=columns)
 
     def _rows(self) -> Iterator[tuple[int, int, str, int | None, str, float | None]]:
-        counts = ("lambda", "synthetic_share", "lineage", "pages")
         for seed in self.record.seeds():
             for line in seed.lines():
                 at = (seed.seed, line["round"])
@@ -67,11 +64,9 @@ class Run:
                     yield *at, "web", None, name.replace("_", "-"), value
                 for provider, row in line["providers"].items():
                     yield *at, provider, row["generation"], "vote-share", row["vote_share"]
-                    trained = row.get("trained", {})
-                    found = {n.replace("_", "-"): trained[n] for n in counts if n in trained}
-                    found["data-set-pages"] = found.pop("pages", None)
-                    for name, value in {**found, **trained.get("metrics", {})}.items():
-                        if trained:
+                    if "trained" in row:
+                        counted = {name: row["trained"][key] for name, key in COUNTED.items()}
+                        for name, value in {**counted, **row["trained"]["metrics"]}.items():
                             yield *at, provider, row["generation"], name, value
 
     def gallery(self) -> reports.Gallery:

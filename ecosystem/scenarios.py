@@ -38,7 +38,6 @@ from ecosystem.documents import (
     shown,
     suggest,
 )
-from ecosystem.documents import dump as to_yaml
 from ecosystem.evaluation import EvaluationSettings
 from ecosystem.humans import HumanSource
 from ecosystem.models import cards
@@ -390,7 +389,3 @@ def _event_fault(document: Document, number: int, after: Any, where: str, proble
             where = "" if where == name else where
             break
     return _fault(document, (route, f"{where}: {problem}" if where else problem, remedy))
-
-
-def resolved_yaml(question: Question) -> str:
-    return to_yaml(question.resolved)

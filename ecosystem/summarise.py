@@ -10,6 +10,7 @@ import numpy as np
 
 from ecosystem import metrics, verdicts
 from ecosystem.errors import RecordError
+from ecosystem.models.classifier import FEATURES
 from ecosystem.records import Line, RunRecord
 from ecosystem.scenarios import Question, from_text
 from ecosystem.summary import (
@@ -44,6 +45,9 @@ def summarise(record: RunRecord, question: Question) -> Summary:
         raise RecordError(f"{record.folder}: no seed has closed a round yet; there is nothing to report.")
     every = list(runs.values())
     scenario = question.scenario
+    names = {provider.name for provider in scenario.providers}
+    if any(line["providers"].keys() != names for lines in every for line in lines):
+        raise RecordError(f"{record.folder}: its rounds tell of other providers than its scenario.")
     providers = {p.name: _provider(question, p.name, runs) for p in scenario.providers}
     found = {name: p["verdict"] for name, p in providers.items()}
     summary: Summary = {
@@ -94,11 +98,6 @@ def _metrics_measured(question: Question, providers: dict[str, ProviderSummary])
     return {m.name: {"unit": m.unit, "better": m.better} for m in _metrics(question) if m.name in found}
 
 
-def _samples(question: Question) -> int:
-    humans = question.scenario.humans.open()
-    return question.scenario.evaluation.samples or min(len(humans.held_out()), 2000)
-
-
 def _humans(question: Question, runs: Sequence[Sequence[Line]]) -> HumansInfo:
     humans = question.scenario.humans.open()
     images = len(humans.shape) == 3
@@ -108,7 +107,7 @@ def _humans(question: Question, runs: Sequence[Sequence[Line]]) -> HumansInfo:
         "shape": list(humans.shape),
         "classes": humans.classes,
         "held_out": len(humans.held_out()),
-        "features": "classifier-64" if images and accuracy is not None else "raw",
+        "features": FEATURES if images and accuracy is not None else "raw",
         "classifier_accuracy": _round(accuracy),
     }
 
@@ -141,7 +140,7 @@ def _evidence(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> 
     measured = [m.name for m in _metrics(question)]
     distance = next((d for d in (verdicts.DISTANCES if images else verdicts.DISTANCES[::-1]) if d in measured), None)
     judged = [m for m in (distance, *verdicts.DIVERSITIES) if m in measured]
-    samples = _samples(question)
+    samples = question.scenario.evaluation.size(question.scenario.humans.open())
     found = [
         verdicts.evidence(m, [verdicts.provider_series(lines, name, m) for lines in runs], samples)
         for m in judged

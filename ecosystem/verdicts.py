@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from ecosystem.metrics.base import standard_error
 from ecosystem.records import Line
 from ecosystem.summary import Evidence, Judgement, Verdict
 
@@ -66,9 +67,8 @@ class Estimate:
     replicates: tuple[float, ...] = ()
 
     def error(self) -> float:
-        """Standard error by the delete-a-group jackknife: se^2 = (G - 1)/G sum (theta_g - mean)^2."""
-        groups = len(self.replicates)
-        return math.sqrt((groups - 1) * np.var(self.replicates)) if groups else 0.0
+        """Standard error by the delete-a-group jackknife; 0 of what was counted."""
+        return standard_error(self.replicates) if self.replicates else 0.0
 
     @staticmethod
     def of(function: Callable[..., float], *estimates: Estimate) -> Estimate:

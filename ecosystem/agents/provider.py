@@ -111,7 +111,7 @@ class Provider(mesa.Agent):
             raise TrainingError("its scraper found no page that it may take. Look at take, window and filter.")
         provenance = self._count(world, ids)
         first = self.generation < 0
-        training = self.card.settings.fit(
+        training = self.card.model.fit(
             self._data(world, ids),
             self.generator if settings.retrain.start == "finetune" else None,
             Streams(world.seed, self.name, world.round),

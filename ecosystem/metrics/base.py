@@ -12,6 +12,7 @@ For a mean it is unbiased, and from G groups it is known to about 1 / sqrt(2 (G 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -73,5 +74,9 @@ def replicates(metric: Metric, generated: Sample, human: Sample, groups: int = 8
 
 def jackknife(metric: Metric, generated: Sample, human: Sample, groups: int = 8) -> float:
     """Standard error of ``metric.measure(generated, human)``, in the metric's unit."""
-    without = replicates(metric, generated, human, groups)
+    return standard_error(replicates(metric, generated, human, groups))
+
+
+def standard_error(without: Sequence[float]) -> float:
+    """The error of a number, from the same number without each of G groups in turn, (G,)."""
     return float(np.sqrt((len(without) - 1) * np.var(without)))

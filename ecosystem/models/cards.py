@@ -45,10 +45,6 @@ class Card(Settings):
     papers: tuple[str, ...] = ()
     baselines: tuple[CardBaseline, ...] = ()
 
-    @property
-    def settings(self) -> ModelFamily:
-        return self.model
-
     def baseline(self, humans: str, pages: int) -> CardBaseline | None:
         """The one measured under these conditions."""
         return next((b for b in self.baselines if b.humans == humans and b.pages == pages), None)
