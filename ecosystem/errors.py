@@ -25,6 +25,12 @@ class DataError(EcosystemError):
     exit_code = 66
 
 
+class AssumptionError(EcosystemError):
+    """A closed form was asked for outside of what it assumes; the message names the assumption."""
+
+    exit_code = 65
+
+
 class RecordError(EcosystemError):
     """A run directory cannot be written, or what stands in it cannot be read."""
 

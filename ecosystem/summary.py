@@ -47,6 +47,36 @@ GenerationSummary = TypedDict(
 )
 
 
+class Source(TypedDict):
+    """One entry of a provider's row of the data-flow matrix W, means over seeds."""
+
+    maker: str  # "human" or a provider's name
+    generation: int | None  # of the model that made the pages; null: human pages
+    share: float  # of the training set
+
+
+class Theory(TypedDict):
+    """A closed form beside a measured metric, fed with the data flow as it was counted."""
+
+    oracle: str
+    source: str  # title, authors, year, arXiv id
+    values: list[float | None]  # by generation, means over seeds of each seed's own prediction
+    error: list[float | None]  # standard error of measured minus predicted, over seeds; null: fewer than two
+    deviation: float | None  # the largest |measured - predicted| in standard errors
+    at: int | None  # the generation where it is
+
+
+Holds = Literal["yes", "no", "undecided"]
+
+
+class Definition(TypedDict):
+    """One definition of model collapse, held against the measurements."""
+
+    name: str
+    holds: Holds
+    evidence: str  # the numbers in words
+
+
 class Evidence(TypedDict):
     """One measurement behind a verdict: the change of a metric against the provider's own generation 0."""
 
@@ -57,6 +87,7 @@ class Evidence(TypedDict):
     low: float | None  # 95 % interval of the effect
     high: float | None
     reads: Verdict
+    more_seeds: int | None  # that would decide, at the spread seen; null: decided, or not to be known
 
 
 class BaselineMiss(TypedDict):
@@ -86,6 +117,9 @@ class ProviderSummary(TypedDict):
     verdict: Verdict
     note: str  # what limits the verdict ("one seed: ..."), or ""
     evidence: list[Evidence]
+    definitions: list[Definition]  # of model collapse: which hold
+    theory: dict[str, Theory]  # by metric, where there is a closed form
+    sources: list[Source]  # the last generation's row of W
     baseline: Baseline | None  # null where the card has none for these human data
     stopped: list[Stopped]
     generations: list[GenerationSummary]
@@ -110,6 +144,7 @@ class ClaimSummary(TypedDict):
     low: float | None
     high: float | None
     evidence: str  # the numbers in words
+    more_seeds: int | None  # that would decide, at the spread seen; null: decided, or not to be known
 
 
 class HumansInfo(TypedDict):

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent / "ecosystem"
 
 # From the ground up: a part imports from the rows below its own alone. Parts of a row do not know one another.
 LAYERS = (
-    ("errors", "settings", "rng", "summary"),
-    ("documents", "compute"),
+    ("errors", "settings", "rng", "summary", "distribution"),
+    ("documents", "compute", "theory"),
     ("grammar", "humans"),
     ("metrics", "models"),
     ("web",),

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecosystem.distribution import Distribution
 from ecosystem.errors import DataError
 from ecosystem.rng import stream
 
@@ -50,6 +51,7 @@ class Humans(ABC):
     known_classes: int = 0  # that a classifier can learn to tell, also where the items carry no label here
     pool_size: int | None  # items that draw can hand out in one run; None: endless
     modes: Modes | None  # where the density is a mixture of known modes
+    distribution: Distribution | None = None  # where it is known exactly
 
     @property
     def conditions(self) -> str:

@@ -17,12 +17,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator as Iteration
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ecosystem.distribution import Distribution
 from ecosystem.rng import Streams
 
 
@@ -71,12 +73,20 @@ class Generator(ABC):
         """log p(x | y), (N,), in nats; only of families that know it."""
         raise AttributeError(f"{type(self).__name__} has no closed-form density")
 
+    def distribution(self) -> Distribution | None:
+        """The model's distribution over all prompts (equally often), where it is known without drawing from it."""
+        return None
+
 
 Training = Iteration[Update, None, Generator]
 
 
 class Family(ABC):
     """A family with its settings. ``previous`` is the provider's last generation, None from scratch."""
+
+    # Whether noise times sqrt(b) draws from the model with its covariance times b: the sampling bias of
+    # Alemohammad et al., Self-Consuming Generative Models Go MAD, 2023, arXiv 2307.01850.
+    takes_sampling_bias: ClassVar[bool] = False
 
     @abstractmethod
     def fit(
