@@ -99,7 +99,6 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Run seeds again that are on record.")] = False,
 ) -> None:
     """Run a scenario over its seeds and print the report; the progress goes to standard error."""
-    chosen = _seeds(seeds)
     overrides = _overrides(sets)
     messages = _console(stderr=True)
     # A first sign of life: importing torch and mesa takes seconds on a cold disk.
@@ -107,7 +106,7 @@ def run(
     from ecosystem import progress, results, scenarios
 
     question = scenarios.load(scenario, overrides)
-    chosen = chosen or list(question.scenario.seeds)
+    chosen = _seeds(seeds) or list(question.scenario.seeds)
     result = results.of(question, out)
     events = results.events(question, chosen, out, force)
     try:
@@ -175,23 +174,12 @@ def _overrides(sets: list[str] | None) -> dict[str, str]:
 
 
 def _seeds(text: str) -> list[int]:
-    """`0-4` -> 0..4; `0,2,5`; empty: none given."""
-    found: list[int] = []
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        first, dash, last = part.partition("-")
-        if not _is_seed(first) or (dash and not _is_seed(last)):
-            raise ScenarioError(f"--seeds {text}: `{part}` is no seed. Write 0-4 or 0,2,5.")
-        low, high = int(first), int(last or first)
-        if not 0 <= high - low < 10_000:
-            raise ScenarioError(f"--seeds {text}: `{part}` is {'empty' if high < low else 'over 10,000 seeds'}.")
-        found += range(low, high + 1)
-    if text.strip() and not found:
-        raise ScenarioError(f"--seeds {text!r} names no seed. Write 0-4 or 0,2,5.")
-    return list(dict.fromkeys(found))
+    from ecosystem.scenarios import seeds_of
 
-
-def _is_seed(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 10
+    try:
+        return list(seeds_of(text)) if text else []
+    except ValueError as error:
+        raise ScenarioError(f"--seeds {text}: {error}.") from error
 
 
 def _console(stderr: bool = False) -> Console:

@@ -8,7 +8,7 @@ numbers). The gallery shows a few such samples, so that a column is one prompt a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import annotated_types as at
@@ -20,13 +20,15 @@ from ecosystem import metrics
 from ecosystem.errors import TrainingError
 from ecosystem.humans import Humans
 from ecosystem.metrics.base import Sample, replicates
-from ecosystem.models.base import Generator, to_web
+from ecosystem.models.base import Generator
 from ecosystem.rng import Streams
 from ecosystem.settings import Positive, Settings
 from ecosystem.web.rewards import Reward
 
 if TYPE_CHECKING:
     from ecosystem.models.classifier import Classifier
+
+Ints = NDArray[np.int64]
 
 GALLERY_IMAGES = 16
 GALLERY_VECTORS = 500
@@ -66,16 +68,34 @@ class Evaluator:
         self._metrics = metrics.build(names, humans)
         self._streams = Streams(seed, "evaluation", 0)
         held_out = humans.held_out()
-        self._human = self._sample(held_out.x, held_out.y, None)
+        self._human = self._items(held_out.x, held_out.y)
         # Labels in the order of the held-out items, repeated where more samples than items are asked for.
         self._prompts = np.resize(held_out.y, settings.size(humans))
 
-    def measure(self, generator: Generator, reward: Reward | None) -> Measurement:
-        """Raises TrainingError where the model draws what is no number."""
-        x = self.draw(generator, self._prompts, "noise")
+    @property
+    def draws(self) -> bool:
+        """Whether anything is measured on samples; what is known exactly needs none."""
+        return not all(metric.exact for metric in self._metrics)
+
+    def prompts(self) -> tuple[Ints, np.random.Generator]:
+        """What every generation is asked for, and the stream of its noise."""
+        return self._prompts, self._streams.numpy("noise")
+
+    def gallery_prompts(self) -> tuple[Ints, np.random.Generator]:
+        """The same for a few samples to look at."""
+        n = GALLERY_IMAGES if len(self._humans.shape) == 3 else GALLERY_VECTORS
+        return self._gallery_labels(n), self._streams.numpy("gallery")
+
+    def measure(self, generator: Generator, x: NDArray[Any] | None, reward: Reward | None) -> Measurement:
+        """Of a model and its samples x (N, ...) for the prompts; None where nothing is measured on samples.
+
+        Raises TrainingError where the model draws what is no number.
+        """
+        if x is None:
+            x = np.empty((0, *self._humans.shape))
         if not np.isfinite(x).all():
             raise TrainingError("its samples are not finite. The training diverged: lower the card's `lr`.")
-        sample = self._sample(x, self._prompts, reward)
+        sample = self._generated(generator, x, reward)
         chosen = [metric for metric in self._metrics if metric.applies(sample, self._human)]
         values = {metric.name: metric.measure(sample, self._human) for metric in chosen}
         without = {m.name: replicates(m, sample, self._human, self._settings.groups) for m in chosen}
@@ -83,36 +103,49 @@ class Evaluator:
         found = [name for name in values if np.isfinite([values[name], *without[name]]).all()]
         return Measurement({name: values[name] for name in found}, {name: without[name] for name in found})
 
-    def gallery(self, generator: Generator) -> NDArray[Any]:
-        """A few samples, (n, C, H, W) uint8 or (n, D) float64, of the gallery's prompts."""
-        n = GALLERY_IMAGES if len(self._humans.shape) == 3 else GALLERY_VECTORS
-        return self.draw(generator, self._gallery_prompts(n), "gallery")
-
-    def _gallery_prompts(self, n: int) -> NDArray[np.int64]:
-        """Four samples of a class, then of another: a class that is dying shows the same face four times."""
-        return (2 + 3 * (np.arange(n) // 4)) % self._humans.classes
-
     def human_gallery(self) -> NDArray[Any]:
-        """Held-out items of the same classes."""
+        """Held-out items of the same classes as the gallery's."""
         held_out = self._humans.held_out()
         if len(self._humans.shape) != 3:
             return held_out.x[:GALLERY_VECTORS]
-        prompts = self._gallery_prompts(GALLERY_IMAGES)
-        rank = np.array([np.sum(prompts[:i] == prompts[i]) for i in range(len(prompts))])
-        members = [np.flatnonzero(held_out.y == label) for label in prompts]
+        labels = self._gallery_labels(GALLERY_IMAGES)
+        rank = np.array([np.sum(labels[:i] == labels[i]) for i in range(len(labels))])
+        members = [np.flatnonzero(held_out.y == label) for label in labels]
         return held_out.x[[ids[r % len(ids)] if len(ids) else 0 for ids, r in zip(members, rank, strict=True)]]
 
-    def draw(self, generator: Generator, prompts: NDArray[np.int64], what: str) -> NDArray[Any]:
-        noise = torch.from_numpy(generator.noise(len(prompts), self._streams.numpy(what)))
-        y = torch.from_numpy(prompts).to(self._device)
-        return to_web(generator.sample(y, noise.to(self._device)))
+    def _gallery_labels(self, n: int) -> Ints:
+        """Four samples of a class, then of another: a class that is dying shows the same face four times."""
+        return (2 + 3 * (np.arange(n) // 4)) % self._humans.classes
 
-    def _sample(self, x: NDArray[Any], y: NDArray[np.int64], reward: Reward | None) -> Sample:
+    def _generated(self, generator: Generator, x: NDArray[Any], reward: Reward | None) -> Sample:
+        """Samples and all that is known of their model."""
+        sample = self._items(x, self._prompts[: len(x)])
+        known = generator.distribution()
+        atoms = None if known is None else known.atoms
+        return replace(
+            sample,
+            reward=reward.score(x, self._judge) if reward and len(x) else None,
+            distribution=known,
+            log_prob=self._log_prob(generator),
+            atom_reward=reward.score(atoms, self._judge) if reward and atoms is not None else None,
+        )
+
+    def _log_prob(self, generator: Generator) -> NDArray[np.float64] | None:
+        """Of the held-out human items under the model, (M,) in nats; None where it is not known or not asked for."""
+        if type(generator).log_prob is Generator.log_prob or not any("log_prob" in m.needs for m in self._metrics):
+            return None
+        held_out = self._humans.held_out()
+        x, y = (torch.from_numpy(a).to(self._device) for a in (held_out.x, held_out.y))
+        found: NDArray[np.float64] = generator.log_prob(x, y).double().cpu().numpy()
+        return found
+
+    def _items(self, x: NDArray[Any], y: Ints) -> Sample:
         judge = self._judge
         return Sample(
             x=(x / 127.5 - 1.0 if x.dtype == np.uint8 else x).reshape(len(x), -1),
-            features=judge.features(x) if judge else None,
-            labels=judge.probabilities(x).argmax(axis=1) if judge else None,
+            features=judge.features(x) if judge and len(x) else None,
+            labels=judge.probabilities(x).argmax(axis=1) if judge and len(x) else None,
             y=y,
-            reward=reward.score(x, judge) if reward else None,
+            reward=None,
+            distribution=self._humans.distribution,
         )

@@ -2,7 +2,8 @@
 
 ``run`` is a generator of progress: showing it, and stopping it, belong to the caller. Each seed is a world of its
 own with its own directory; a seed that has finished is never run again unless ``force`` says so, and one that was
-interrupted starts anew.
+interrupted starts anew. Seeds whose models make stacks run in lockstep, phase by phase; a seed's record is the same
+to the last bit whichever seeds ran beside it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +24,7 @@ from ecosystem import compute
 from ecosystem.agents.provider import Provider
 from ecosystem.documents import dump as to_yaml
 from ecosystem.errors import RecordError
+from ecosystem.models.base import to_web
 from ecosystem.records import (
     FAILED,
     FINISHED,
@@ -35,9 +38,15 @@ from ecosystem.records import (
 )
 from ecosystem.scenarios import Question, digest
 from ecosystem.web.corpus import COLUMNS, HUMAN
-from ecosystem.world import Progress, World
+from ecosystem.world import Progress, World, together
 
 PACKAGES = ("ecosystem", "mesa", "torch", "numpy", "scipy", "POT", "diffusers", "clean-fid", "scikit-learn")
+
+
+TOGETHER = 100  # seeds in lockstep at the most: the pages of all of them are in memory
+GALLERIES = 25  # generations of a provider whose samples are kept, about
+PAGES_BLOCK = 64 * 2**20  # bytes of pages that wait to be written
+STATUS_SECONDS = 5.0  # between two notes of how far a seed is
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class Event:
     seed: int
     progress: Progress | None = None
     line: Line | None = None
+    together: int = 1  # seeds that run in lockstep, the first of which tells of its progress
 
 
 def default_folder(question: Question) -> Path:
@@ -55,17 +65,23 @@ def default_folder(question: Question) -> Path:
 
 
 def run(question: Question, seeds: Sequence[int], folder: Path | None = None, force: bool = False) -> Iterator[Event]:
-    """Run every seed that is not on record yet, one after the other."""
+    """Run every seed that is not on record yet: in lockstep where the models make stacks, else one by one."""
     device = compute.set_up(question.scenario.device)
     record = RunRecord(folder or default_folder(question))
     _open(record, question, force)
+    missing = []
     for seed in seeds:
-        seed_record = record.seed(seed)
-        if not force and _finished(seed_record):
+        if not force and _finished(record.seed(seed)):
             yield Event("kept", seed)
         else:
-            with seed_record.locked():
-                yield from _run_seed(question, seed, seed_record, device)
+            missing.append(seed)
+    size = TOGETHER if all(card.model.stacks for card in question.cards.values()) else 1
+    for start in range(0, len(missing), size):
+        group = [record.seed(seed) for seed in missing[start : start + size]]
+        with ExitStack() as locks:
+            for seed_record in group:
+                locks.enter_context(seed_record.locked())
+            yield from _run_together(question, group, device)
 
 
 def _open(record: RunRecord, question: Question, force: bool) -> None:
@@ -101,37 +117,105 @@ def _finished(record: SeedRecord) -> bool:
     return (record.folder / "status.json").exists() and record.status()["state"] == FINISHED
 
 
-def _run_seed(question: Question, seed: int, record: SeedRecord, device: torch.device) -> Iterator[Event]:
-    yield Event("start", seed)
-    began = time.time()
-    world = World(question, seed, device)
+def _run_together(question: Question, records: Sequence[SeedRecord], device: torch.device) -> Iterator[Event]:
+    """Some seeds to their ends, round by round."""
+    alive: list[Running] = []
+    for record in records:
+        yield Event("start", record.seed)
+        alive.append(Running(World(question, record.seed, device), record))
+    everyone = list(alive)
     try:
-        record.begin(_manifest(world), world.evaluator.human_gallery())
-        saved = _save_pages(world, record, 0, round=-1)
-        while world.round < question.scenario.rounds and world.running_providers:
-            for progress in world.phases():
-                yield Event("progress", seed, progress)
-            line = round_line(world)
-            saved = _save_pages(world, record, saved, round=line["round"])
-            _save_galleries(world, record, line["round"])
-            record.append(line)
-            record.set_status(RUNNING, world.round)
-            yield Event("round", seed, line=line)
+        for seed in everyone:
+            seed.begin()
+        while alive:
+            yield from _round(alive)
+            for seed in [seed for seed in alive if seed.ended]:
+                alive.remove(seed)
+                seed.finish()
+                yield Event("finished", seed.record.seed)
     except (KeyboardInterrupt, GeneratorExit):
-        record.set_status(INTERRUPTED, world.round)
+        for seed in alive:
+            seed.leave(INTERRUPTED)
         raise
     except Exception as error:  # whatever it was, the record must not say that it still runs
-        record.set_status(FAILED, world.round, why=str(error))
+        for seed in alive:
+            seed.leave(FAILED, why=str(error))
         raise
     finally:
-        _free(world)
-    write_json(record.folder / "manifest.json", {**_manifest(world), "seconds": round(time.time() - began, 3)})
-    record.set_status(FINISHED, world.round)
-    yield Event("finished", seed)
+        for seed in everyone:
+            _free(seed.world)
 
 
-def round_line(world: World) -> Line:
-    """The round just closed, as one line of metrics.jsonl."""
+def _round(alive: Sequence[Running]) -> Iterator[Event]:
+    first = alive[0].world
+    for world, progress in together([seed.world for seed in alive]):
+        if world is first:
+            yield Event("progress", world.seed, progress, together=len(alive))
+    for seed in alive:
+        yield Event("round", seed.record.seed, line=seed.close_round(), together=len(alive))
+
+
+class Running:
+    """A seed that runs: its world, and how much of it is on record."""
+
+    def __init__(self, world: World, record: SeedRecord) -> None:
+        self.world, self.record = world, record
+        self.saved_pages = self.told_batches = 0
+        self.began, self.noted = time.time(), time.monotonic()
+
+    def begin(self) -> None:
+        self.record.begin(_manifest(self.world), self.world.evaluator.human_gallery())
+
+    @property
+    def ended(self) -> bool:
+        return self.world.round == self.world.question.scenario.rounds or not self.world.running_providers
+
+    def close_round(self) -> Line:
+        """Put the round just closed on record."""
+        line = round_line(self.world, self.told_batches)
+        self.told_batches = len(self.world.corpus.batches)
+        self._save_galleries(line["round"])
+        waiting = (len(self.world.corpus) - self.saved_pages) * self.world.corpus.items[:1].nbytes
+        if waiting > PAGES_BLOCK:
+            self._save_pages()
+        self.record.append(line)
+        if time.monotonic() - self.noted > STATUS_SECONDS:
+            self.record.set_status(RUNNING, self.world.round)
+            self.noted = time.monotonic()
+        return line
+
+    def finish(self) -> None:
+        self._save_pages()
+        seconds = round(time.time() - self.began, 3)
+        write_json(self.record.folder / "manifest.json", {**_manifest(self.world), "seconds": seconds})
+        self.record.set_status(FINISHED, self.world.round)
+
+    def leave(self, state: str, why: str = "") -> None:
+        """Stop before the end, with a readable record."""
+        if self.record.begun:
+            self._save_pages()
+            self.record.set_status(state, self.world.round, why)
+
+    def _save_pages(self) -> None:
+        """The pages published since the last call."""
+        corpus, first = self.world.corpus, self.saved_pages
+        if len(corpus) > first and self.world.question.scenario.record_pages:
+            columns = {name: corpus.column(name)[first:] for name in COLUMNS}
+            self.record.save_pages(first, columns, corpus.items[first:])
+        self.saved_pages = len(corpus)
+
+    def _save_galleries(self, round: int) -> None:
+        world = self.world
+        every = -(-world.question.scenario.rounds // GALLERIES)
+        for provider in world.providers:
+            if provider.trained_in == round and provider.generator is not None and round % every == 0:
+                draw = provider.draw(*world.evaluator.gallery_prompts())
+                samples = to_web(draw.generator.sample(draw.y, draw.noise))
+                self.record.save_gallery(provider.name, provider.generation, samples)
+
+
+def round_line(world: World, told: int = 0) -> Line:
+    """The round just closed, as one line of metrics.jsonl; ``told`` batches of pages stand in earlier ones."""
     visible = world.corpus.visible(world.settings.web.retention)
     human = int((world.corpus.column("maker")[visible] == HUMAN).sum())
     lineage = world.corpus.column("lineage")[visible]
@@ -144,6 +228,10 @@ def round_line(world: World) -> Line:
             "synthetic": len(visible) - human,
             "synthetic_share": 1 - human / len(visible) if len(visible) else 0.0,
             "lineage": float(lineage.mean(dtype=float)) if len(visible) else 0.0,
+            "published": [
+                [number, world.maker_name(batch.maker), batch.generation, batch.pages]
+                for number, batch in enumerate(world.corpus.batches[told:], told)
+            ],
         },
         "ballots": ballots,
         "classifier_accuracy": world.judge.accuracy if world.judge else None,
@@ -164,6 +252,7 @@ def _provider_line(world: World, provider: Provider, ballots: int) -> Line:
             "pages": provenance.pages,
             "human": provenance.human,
             "by_maker": provenance.by_maker,
+            "by_batch": list(provenance.by_batch.items()),
             "lambda": provenance.ratio,
             "synthetic_share": provenance.synthetic_share,
             "lineage": provenance.lineage,
@@ -172,21 +261,6 @@ def _provider_line(world: World, provider: Provider, ballots: int) -> Line:
             "replicates": measurement.replicates,
         }
     return line
-
-
-def _save_pages(world: World, record: SeedRecord, saved: int, round: int) -> int:
-    """The pages published since the last call; returns how many there are now."""
-    if len(world.corpus) > saved:
-        columns = {name: world.corpus.column(name)[saved:] for name in COLUMNS}
-        record.save_pages(round, columns, world.corpus.items[saved:])
-    return len(world.corpus)
-
-
-def _save_galleries(world: World, record: SeedRecord, round: int) -> None:
-    for provider in world.providers:
-        if provider.trained_in == round and provider.generator is not None:
-            samples = world.evaluator.gallery(provider.generator)
-            record.save_gallery(provider.name, provider.generation, samples)
 
 
 def _manifest(world: World) -> dict[str, Any]:

@@ -6,7 +6,7 @@
     RUN/seed-0/manifest.json         versions, machine, device, threads, times
     RUN/seed-0/status.json           running | finished | interrupted | failed, and the round
     RUN/seed-0/metrics.jsonl         one line a round, append-only
-    RUN/seed-0/pages/round-000.*     the pages published in a round: columns as parquet, items as npy
+    RUN/seed-0/pages/from-0.*        pages from that number on, in blocks: columns as parquet, items as npy
     RUN/seed-0/gallery/alpha-000.npy samples of a generation; human.npy for comparison
 
 Files that are rewritten are written to a temporary name, synced and renamed, so that no reader meets half a file.
@@ -86,6 +86,10 @@ class SeedRecord:
         (self.folder / "metrics.jsonl").touch()
         self.set_status(RUNNING, 0)
 
+    @property
+    def begun(self) -> bool:
+        return (self.folder / "status.json").exists()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """While one process runs a seed, no other may; the lock dies with its process."""
@@ -106,12 +110,13 @@ class SeedRecord:
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
 
-    def save_pages(self, round: int, columns: dict[str, NDArray[Any]], items: NDArray[Any]) -> None:
+    def save_pages(self, first: int, columns: dict[str, NDArray[Any]], items: NDArray[Any]) -> None:
+        """A block of pages, whose first has that number."""
         import pyarrow
         import pyarrow.parquet
 
         table = pyarrow.table({name: np.ascontiguousarray(column) for name, column in columns.items()})
-        name = "archive" if round < 0 else f"round-{round:03d}"
+        name = f"from-{first}"
         pyarrow.parquet.write_table(table, self.folder / "pages" / f"{name}.parquet")
         np.save(self.folder / "pages" / f"{name}.npy", items, allow_pickle=False)
 
@@ -164,8 +169,9 @@ def _line(path: Path, number: int, row: bytes) -> Line:
 
 
 # The keys of a line's parts.
-WEB = {"pages", "human", "synthetic", "synthetic_share", "lineage"}
-TRAINED = {"pages", "human", "by_maker", "lambda", "synthetic_share", "lineage", "loss", "metrics", "replicates"}
+WEB = {"pages", "human", "synthetic", "synthetic_share", "lineage", "published"}
+COUNTED = {"pages", "human", "by_maker", "by_batch", "lambda", "synthetic_share", "lineage"}
+TRAINED = COUNTED | {"loss", "metrics", "replicates"}
 
 
 def _is_whole(row: Any) -> bool:

@@ -61,7 +61,8 @@ class Run:
             for line in seed.lines():
                 at = (seed.seed, line["round"])
                 for name, value in line["web"].items():
-                    yield *at, "web", None, name.replace("_", "-"), value
+                    if name != "published":
+                        yield *at, "web", None, name.replace("_", "-"), value
                 for provider, row in line["providers"].items():
                     yield *at, provider, row["generation"], "vote-share", row["vote_share"]
                     if "trained" in row:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import annotated_types as at
-from pydantic import Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
 from ecosystem import checks, grammar
 from ecosystem.agents.creator import CreatorSettings
@@ -47,6 +47,31 @@ from ecosystem.web.corpus import Retention
 from ecosystem.web.sites import SitesSettings
 
 FOLDER = "scenarios"
+
+
+SeedsInYaml = tuple[Count, ...] | str
+
+
+def seeds_of(value: Any) -> Any:
+    """Seeds as a list, or as text: `0-4` is 0 to 4, `0,2,5` are three. Raises ValueError."""
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, list) else value
+    found: list[int] = []
+    for part in filter(None, (p.strip() for p in value.split(","))):
+        first, dash, last = part.partition("-")
+        if not _is_seed(first) or (dash and not _is_seed(last)):
+            raise ValueError(f"`{part}` is no seed; write 0-4 or 0,2,5")
+        low, high = int(first), int(last or first)
+        if not 0 <= high - low < 10_000:
+            raise ValueError(f"`{part}` is {'empty' if high < low else 'over 10,000 seeds'}")
+        found += range(low, high + 1)
+    if not found:
+        raise ValueError(f"{value!r} names no seed; write 0-4 or 0,2,5")
+    return tuple(dict.fromkeys(found))
+
+
+def _is_seed(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 @dataclass(frozen=True)
@@ -78,7 +103,8 @@ class Claim(Settings):
 
     ``increasing`` / ``decreasing``: from the first to the last generations; ``bounded`` within / ``outgrows`` factor
     times its own generation 0; ``lower-than`` / ``higher-than`` another provider's, an own generation's (``than``) or
-    a ``value``, at the end; or a verdict word: that is the provider's verdict. ``of``: a provider, or null for the web.
+    a ``value``, at the end; ``as-theory``: the metric agrees with its closed form at generations 1, 3, 10, 30 and 100;
+    or a verdict word: that is the provider's verdict. ``of``: a provider, or null for the web.
     """
 
     is_: Literal[
@@ -88,6 +114,7 @@ class Claim(Settings):
         "outgrows",
         "lower-than",
         "higher-than",
+        "as-theory",
         "stable",
         "improving",
         "degrading",
@@ -110,7 +137,9 @@ class Scenario(Settings):
     question: str = ""
     about: str = ""
     papers: tuple[str, ...] = ()
-    seeds: Annotated[tuple[Count, ...], at.MinLen(1)] = (0,)
+    seeds: Annotated[tuple[Count, ...], at.MinLen(1), BeforeValidator(seeds_of, json_schema_input_type=SeedsInYaml)] = (
+        0,
+    )
     web: WebSettings = WebSettings()
     creators: tuple[CreatorSettings, ...] = ()
     users: tuple[UserSettings, ...] = ()
@@ -119,6 +148,7 @@ class Scenario(Settings):
     metrics: tuple[str, ...] | None = None
     claims: tuple[Claim, ...] = ()
     evaluation: EvaluationSettings = EvaluationSettings()
+    record_pages: bool = True  # false: what was published is counted, not kept
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def provider(self, name: str) -> ProviderSettings:
@@ -316,7 +346,7 @@ _POLICIES = {
     "creators": ("pages_per_round",),
     "users": ("prompts_per_round", "k", "choice", "reward", "publish", "providers", "candidates"),
     "scrapers": ("budget", "window_rounds", "take", "crawl", "filter"),
-    "providers": ("retrain", "scraper"),
+    "providers": ("retrain", "scraper", "sampling_bias"),
     "web": ("retention",),
 }
 

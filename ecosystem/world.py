@@ -7,7 +7,8 @@ archive do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator as Iteration
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ from ecosystem.errors import TrainingError
 from ecosystem.evaluation import Evaluator, Measurement
 from ecosystem.humans import Gaussian as GaussianSource
 from ecosystem.humans import Humans, HumanSource, Items
-from ecosystem.models.base import Update
+from ecosystem.models.base import Update, to_web
+from ecosystem.models.jobs import Job, drive
 from ecosystem.rng import stream
 from ecosystem.scenarios import Question, Scenario
 from ecosystem.web.corpus import HUMAN, NOBODY, Corpus
@@ -73,7 +75,11 @@ class World(mesa.Model):
             pass
 
     def phases(self) -> Iterator[Progress]:
-        """One round; each item tells what is about to happen, or how far a training is."""
+        """One round of this world alone; each item tells what is about to happen, or how far a training is."""
+        return (progress for _, progress in together([self]))
+
+    def work(self) -> Iteration[Progress | Job, Any, None]:
+        """One round; its fits and draws are asked for, and done by who drives it."""
         self.settings = self.question.at(self.round)
         self.votes = {provider.name: 0 for provider in self.providers}
         self.measurements = {}
@@ -83,24 +89,26 @@ class World(mesa.Model):
         self.agents_by_type[Scraper].do("crawl")
         yield from self._retrain()
         yield self._about("ask")
-        user.ask(self)
+        yield from user.ask(self)
         yield from self._measure()
         self.corpus.close()
         self.round += 1
 
-    def _retrain(self) -> Iterator[Progress]:
+    def _retrain(self) -> Iteration[Progress | Job, Any, None]:
         for provider in self.providers:
             yield self._about("retrain", provider.name)
-            for update in provider.retrain():
-                yield Progress(self.round, "retrain", provider.name, update)
+            yield from provider.retrain()
 
-    def _measure(self) -> Iterator[Progress]:
+    def _measure(self) -> Iteration[Progress | Job, Any, None]:
         """New generations against the held-out human set."""
         for provider in self.providers:
             if provider.trained_in == self.round and provider.generator is not None:
                 yield self._about("measure", provider.name)
+                x = None
+                if self.evaluator.draws:
+                    x = to_web((yield provider.draw(*self.evaluator.prompts())))
                 try:
-                    measurement = self.evaluator.measure(provider.generator, self.reward_of(provider.name))
+                    measurement = self.evaluator.measure(provider.generator, x, self.reward_of(provider.name))
                 except TrainingError as error:
                     provider.stop(error)
                 else:
@@ -149,6 +157,10 @@ class World(mesa.Model):
         """The agents of a group, in order of their creation."""
         return self._members[kind, group]
 
+    def maker_name(self, maker: int) -> str:
+        """`human`, or the name of the provider of that number."""
+        return "human" if maker == HUMAN else self.providers[maker].name
+
     def number(self, provider: str) -> int:
         """A provider's number: the maker of its pages."""
         return [p.name for p in self.providers].index(provider)
@@ -172,6 +184,16 @@ class World(mesa.Model):
     def reward_of(self, provider: str) -> Reward | None:
         """What is measured as this provider's reward: the taste of the first group with one that asks it."""
         return next((g.reward for g in self.settings.groups_of(provider) if g.reward is not None), None)
+
+
+def together(worlds: Sequence[World]) -> Iterator[tuple[World, Progress]]:
+    """One round of every world, in lockstep, with what each tells on its way."""
+    for heard in drive([world.work() for world in worlds]):
+        world = worlds[heard.number]
+        if heard.fit is not None:
+            yield world, Progress(world.round, "retrain", heard.fit.streams.who, heard.update)
+        else:
+            yield world, heard.item
 
 
 def needs_judge(scenario: Scenario, humans: Humans) -> bool:

@@ -9,24 +9,30 @@ maker, is where lambda comes from: it is measured, never set.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator as Iteration
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import annotated_types as at
 import mesa
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ecosystem.errors import TrainingError
 from ecosystem.models import ModelFamily
-from ecosystem.models.base import Generator, TrainingSet, Update
+from ecosystem.models.base import Generator, TrainingSet
+from ecosystem.models.jobs import Draw, Fit, Trained
 from ecosystem.rng import Streams
 from ecosystem.settings import Name, Positive, Settings
-from ecosystem.web.corpus import HUMAN, Ids
+from ecosystem.web.corpus import Ids
 
 if TYPE_CHECKING:
     from ecosystem.models.cards import Card
     from ecosystem.world import World
+
+
+SamplingBias = Annotated[float, at.Gt(0.0), at.Le(1.0)]
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,18 @@ class Retrain(Settings):
 
 @dataclass(frozen=True)
 class ProviderSettings(Settings):
-    """``model`` names a card; ``card`` writes one in place. ``scraper``: null is the first of the scenario."""
+    """``model`` names a card; ``card`` writes one in place. ``scraper``: null is the first of the scenario.
+
+    ``sampling_bias`` serves samples nearer to the mode than the model has them: a Gaussian's covariance times it,
+    a neural sampler's noise times its root. 1 is unbiased (lambda of Alemohammad et al. 2023, arXiv 2307.01850).
+    """
 
     name: Name
     model: str | None = None
     card: ModelFamily | None = None
     scraper: str | None = None
     retrain: Retrain = Retrain()
+    sampling_bias: SamplingBias = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class Provenance:
     """A training set as it was counted, and the lineage of the model that it makes."""
 
     by_maker: dict[str, int]  # "human" and provider names -> pages
+    by_batch: dict[int, int]  # number of a batch of the corpus -> pages
     lineage: float
 
     @property
@@ -90,7 +102,7 @@ class Provider(mesa.Agent):
     def serves(self) -> bool:
         return self.generator is not None and self.stopped is None
 
-    def retrain(self) -> Iterator[Update]:
+    def retrain(self) -> Iteration[Fit, Trained, None]:
         """Phase 3: the next generation, if one is due. An error stops this provider and leaves the world alive."""
         world: World = self.model
         settings = world.settings.provider(self.name)
@@ -105,36 +117,42 @@ class Provider(mesa.Agent):
         """Train and serve no more."""
         self.stopped = f"provider {self.name}, round {self.model.round}: {error}"
 
-    def _train(self, world: World, settings: ProviderSettings) -> Iterator[Update]:
+    def draw(self, prompts: NDArray[np.int64], rng: np.random.Generator) -> Draw:
+        """Samples for prompts (N,) as this provider serves them."""
+        world: World = self.model
+        assert self.generator is not None
+        noise = self.generator.noise(len(prompts), rng)
+        bias = world.settings.provider(self.name).sampling_bias
+        if bias != 1.0:
+            noise = noise * math.sqrt(bias)
+        y, z = torch.from_numpy(prompts), torch.from_numpy(noise)
+        return Draw(self.generator, y.to(world.device), z.to(world.device))
+
+    def _train(self, world: World, settings: ProviderSettings) -> Iteration[Fit, Trained, None]:
         ids = world.scraper_of(settings).ids
         if len(ids) == 0:
             raise TrainingError("its scraper found no page that it may take. Look at take, window and filter.")
         provenance = self._count(world, ids)
-        first = self.generation < 0
-        training = self.card.model.fit(
+        trained = yield Fit(
+            self.card.model,
             self._data(world, ids),
             self.generator if settings.retrain.start == "finetune" else None,
             Streams(world.seed, self.name, world.round),
-            None if first else settings.retrain.budget_images,
+            None if self.generation < 0 else settings.retrain.budget_images,
         )
-        # The training is advanced by hand because its return value is the new model.
-        while True:
-            try:
-                update = next(training)
-            except StopIteration as end:
-                self.generator = end.value
-                break
-            self.loss = None if math.isnan(update.loss) else update.loss
-            yield update
+        self.generator, self.loss = trained.generator, trained.loss
         self.generation += 1
         self.provenance = provenance
         self.trained_in = world.round
 
     def _count(self, world: World, ids: Ids) -> Provenance:
-        makers, pages = np.unique(world.corpus.column("maker")[ids], return_counts=True)
-        names = ["human" if maker == HUMAN else world.providers[maker].name for maker in makers]
+        by_batch = world.corpus.count_batches(ids)
+        by_maker: dict[str, int] = {}
+        for number, pages in by_batch.items():
+            maker = world.maker_name(world.corpus.batches[number].maker)
+            by_maker[maker] = by_maker.get(maker, 0) + pages
         lineage = 1 + float(world.corpus.column("lineage")[ids].mean(dtype=np.float64))
-        return Provenance(dict(zip(names, (int(n) for n in pages), strict=True)), lineage)
+        return Provenance(by_maker, by_batch, lineage)
 
     def _data(self, world: World, ids: Ids) -> TrainingSet:
         x = torch.from_numpy(world.corpus.items[ids]).to(world.device)

@@ -85,5 +85,9 @@ class Scraper(mesa.Agent):
         if settings.take is not None:
             wanted = [HUMAN if name == "human" else world.number(name) for name in settings.take]
             ids, maker = ids[(taken := np.isin(maker, wanted))], maker[taken]
-        ids = ids[settings.filter.keep(maker != HUMAN, streams.numpy("filter"))]
-        self.ids = np.sort(settings.crawl.order(world, ids, streams)[: settings.budget])
+        if not isinstance(settings.filter, Everything):
+            ids = ids[settings.filter.keep(maker != HUMAN, streams.numpy("filter"))]
+        if isinstance(settings.crawl, UniformCrawl) and (settings.budget is None or settings.budget >= len(ids)):
+            self.ids = ids  # whatever the order in which they are met, all are taken
+        else:
+            self.ids = np.sort(settings.crawl.order(world, ids, streams)[: settings.budget])

@@ -7,16 +7,18 @@ nobody else's ballots.
 
 from __future__ import annotations
 
+from collections.abc import Generator as Iteration
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import mesa
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ecosystem.agents.provider import Provider
 from ecosystem.models.base import to_web
+from ecosystem.models.jobs import Draw
 from ecosystem.rng import Streams
 from ecosystem.settings import Count, Name, Positive, Settings
 from ecosystem.web.choice import Choice, Luce
@@ -54,41 +56,48 @@ class User(mesa.Agent):
         self.site = site
 
 
-def ask(world: World) -> None:
+def ask(world: World) -> Iteration[Draw, Tensor, None]:
     """Phase 4: every group's ballots, winners and publications of this round."""
     for group in world.settings.users:
         if group.count * group.prompts_per_round:
-            _ballots(world, group)
+            yield from _ballots(world, group)
 
 
-def _ballots(world: World, group: UserSettings) -> None:
+def _ballots(world: World, group: UserSettings) -> Iteration[Draw, Tensor, None]:
     asked = group.providers or tuple(provider.name for provider in world.providers)
     serving = [p for p in world.providers if p.serves and p.name in asked]
     if not serving:
         return
     streams = Streams(world.seed, group.name, world.round)
     ballots = group.count * group.prompts_per_round
-    prompts = (streams.numpy("prompts").random(ballots) * world.humans.classes).astype(np.int64)
-    uniforms = streams.numpy("providers").random((ballots, group.k))
-    if group.candidates == "one-provider":
-        uniforms[:] = uniforms[:, :1]
-    server = (uniforms * len(serving)).astype(np.int64)
-    images = _candidates(world, serving, server, prompts, streams)
+    prompts = _drawn(streams, "prompts", (ballots,), world.humans.classes)
+    columns = 1 if group.candidates == "one-provider" else group.k
+    server = np.broadcast_to(
+        _drawn(streams, "providers", (ballots, group.k), len(serving))[:, :columns], (ballots, group.k)
+    )
+    images = yield from _candidates(world, serving, server, prompts, streams)
     winner = _vote(world, group, images, streams)
     world.count_votes(serving, server, winner)
     _publish(world, group, serving, server, prompts, images, winner)
 
 
-def _candidates(world: World, serving: list[Provider], server: Ints, prompts: Ints, streams: Streams) -> NDArray[Any]:
+def _drawn(streams: Streams, what: str, shape: tuple[int, ...], choices: int) -> Ints:
+    """Equally likely numbers below ``choices``; where there is one choice nothing is drawn."""
+    if choices == 1:
+        return np.zeros(shape, dtype=np.int64)
+    return (streams.numpy(what).random(shape) * choices).astype(np.int64)
+
+
+def _candidates(
+    world: World, serving: list[Provider], server: Ints, prompts: Ints, streams: Streams
+) -> Iteration[Draw, Tensor, NDArray[Any]]:
     """The images of all ballots, (ballots, K, ...), as they will stand on the web."""
     shape = (*server.shape, *world.humans.shape)
     images = np.empty(shape, dtype=world.corpus.items.dtype)
     for number, provider in enumerate(serving):
         rows, slots = np.nonzero(server == number)
-        assert provider.generator is not None
-        noise = provider.generator.noise(len(rows), streams.numpy(f"noise of {provider.name}"))
-        y = torch.from_numpy(prompts[rows]).to(world.device)
-        images[rows, slots] = to_web(provider.generator.sample(y, torch.from_numpy(noise).to(world.device)))
+        x = yield provider.draw(prompts[rows], streams.numpy(f"noise of {provider.name}"))
+        images[rows, slots] = to_web(x)
     return images
 
 

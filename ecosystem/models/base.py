@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator as Iteration
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -65,6 +66,13 @@ class Generator(ABC):
     def sample(self, y: Tensor, noise: Tensor) -> Tensor:
         """One sample a prompt: y (N,) int64 and its noise (N, ...) -> (N, C, H, W) in [-1, 1] or (N, D)."""
 
+    @classmethod
+    def sample_stack(
+        cls, generators: Sequence[Generator], y: Sequence[Tensor], noise: Sequence[Tensor]
+    ) -> list[Tensor] | None:
+        """``sample`` of many generators at once, bit for bit the same; None where they make no stack."""
+        return None
+
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
         """The parameters by name."""
@@ -87,6 +95,13 @@ class Family(ABC):
     # Whether noise times sqrt(b) draws from the model with its covariance times b: the sampling bias of
     # Alemohammad et al., Self-Consuming Generative Models Go MAD, 2023, arXiv 2307.01850.
     takes_sampling_bias: ClassVar[bool] = False
+
+    # Whether seeds of a scenario gain from running in lockstep, their fits and draws done as stacks.
+    stacks: ClassVar[bool] = False
+
+    def fit_stack(self, data: Sequence[TrainingSet]) -> Sequence[Generator] | None:
+        """``fit`` from scratch on many sets at once, bit for bit the same; None where they make no stack."""
+        return None
 
     @abstractmethod
     def fit(

@@ -5,7 +5,9 @@ appended in the order of rounds and never change, so what is visible is a range 
 array of row numbers: nothing is copied until a provider trains.
 
 *Maker* tells whose model made the item: HUMAN (-1) or a provider's number. *Lineage* is how many models the item
-has passed through: 0 for a human page, 1 + the mean lineage of its model's training set for a synthetic one.
+has passed through: 0 for a human page, 1 + the mean lineage of its model's training set for a synthetic one. Pages of
+one maker, generation and round are a *batch*: what a data set holds of each batch is all there is to know of where it
+came from.
 """
 
 from __future__ import annotations
@@ -35,6 +37,16 @@ COLUMNS: dict[str, Any] = {
     "lineage": np.float32,
     "round": np.int32,
 }
+
+
+@dataclass
+class Batch:
+    """Pages that one maker's generation published in one round; human pages are of generation HUMAN."""
+
+    maker: int
+    generation: int
+    round: int
+    pages: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,9 @@ class Corpus:
         # An image is published with 8 bits a channel, a vector exactly.
         self._items = Column(np.uint8 if len(shape) == 3 else np.float64, shape)
         self._columns = {name: Column(dtype) for name, dtype in COLUMNS.items()}
+        self._batch = Column(np.int32)
+        self._numbers: dict[tuple[int, int, int], int] = {}
+        self.batches: list[Batch] = []
         self.round = ARCHIVE
 
     def __len__(self) -> int:
@@ -93,9 +108,35 @@ class Corpus:
         if len(items) == 0:
             return
         self._items.append(items)
+        self._batch.append(self._batches(len(items), columns["maker"], columns["generation"]))
         for name in COLUMNS:
             value = self.round if name == "round" else columns[name]
             self._columns[name].append(np.broadcast_to(np.asarray(value), (len(items),)))
+
+    def _batches(self, pages: int, maker: Any, generation: Any) -> Array:
+        """The batch of each new page, (pages,); a batch is counted as it grows."""
+        pairs = np.empty((pages, 2), np.int64)
+        pairs[:, 0], pairs[:, 1] = maker, generation
+        if (pairs == pairs[0]).all():
+            return np.full(pages, self._count(int(pairs[0, 0]), int(pairs[0, 1]), pages))
+        found, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+        numbers = [self._count(int(m), int(g), int(n)) for (m, g), n in zip(found, counts, strict=True)]
+        return np.array(numbers)[which.reshape(-1)]
+
+    def _count(self, maker: int, generation: int, pages: int) -> int:
+        """The number of a batch of the open round, which has that many pages more."""
+        key = (maker, generation, self.round)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.batches)
+            self.batches.append(Batch(*key))
+        number = self._numbers[key]
+        self.batches[number].pages += pages
+        return number
+
+    def count_batches(self, ids: Ids) -> dict[int, int]:
+        """How many of these pages are of each batch, those without any left out."""
+        counts = np.bincount(self._batch.rows[ids])
+        return {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
 
     def close(self) -> None:
         """End the open round: its pages become visible in the next."""
