@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecosystem import grammar
-from ecosystem.models import Gaussian, ModelFamily, cards
+from ecosystem.models import ClosedForm, Gaussian, Kde, Mixture, ModelFamily, cards
 from ecosystem.models.cards import Card, CardBaseline
 
 HEAD = """# Model cards
@@ -44,13 +44,24 @@ def _row(card: Card) -> str:
 
 def _model(model: ModelFamily) -> tuple[str, str, str]:
     """Network, budget and sampler in words."""
-    if isinstance(model, Gaussian):
-        return f"none ({model.estimator})", "closed form", "exact"
+    if isinstance(model, ClosedForm):
+        return f"none ({_settings(model)})", "EM" if isinstance(model, Mixture) else "closed form", "exact"
     net = model.net
     shape = f"{net.width} x {net.depth}" if net.kind == "mlp" else " ".join(map(str, net.channels))
     budget = f"{model.train.budget_images:,} ({model.train.finetune_images:,})"
     kind = model.sampler.kind if model.family == "flow-matching" else f"DDIM {model.sampler.spacing}"
     return f"{net.kind} {shape}", budget, f"{kind}, {model.sampler.steps} steps"
+
+
+def _settings(model: ClosedForm) -> str:
+    """Of a family without a network, what its name does not say."""
+    if isinstance(model, Gaussian):
+        return model.estimator if model.covariance == "full" else f"{model.estimator}, {model.covariance}"
+    if isinstance(model, Kde):
+        return f"bandwidth {model.bandwidth:g}"
+    if isinstance(model, Mixture):
+        return f"{model.components} components, {model.covariance}"
+    return "counts"
 
 
 def _baselines(found: list[Card]) -> list[str]:
@@ -65,7 +76,7 @@ def _baselines(found: list[Card]) -> list[str]:
 
 
 def _unmeasured(card: Card) -> bool:
-    return not card.baselines and not isinstance(card.model, Gaussian)
+    return not card.baselines and not isinstance(card.model, ClosedForm)
 
 
 def _baseline(name: str, b: CardBaseline) -> str:

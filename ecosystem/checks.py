@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ecosystem import metrics
 from ecosystem.documents import Route, shown, suggest
 from ecosystem.humans import Humans
-from ecosystem.models import Diffusion, Gaussian
+from ecosystem.models import ClosedForm, Diffusion, FlowMatching, Gaussian, Mixture
 from ecosystem.models.nets import UNetSettings
 from ecosystem.web.detectors import Detector
 from ecosystem.web.rewards import ClassConfidence, Distance, needs_classifier
@@ -147,6 +147,9 @@ def _human_size_checks(scenario: Scenario) -> Iterator[Finding]:
         value = getattr(humans, name, 0.0)
         if abs(value) > LIMIT_SCALE:
             yield ("humans", name), f"{value:g} is too far from 0", f"at most {LIMIT_SCALE:g}"
+    for number, value in enumerate(getattr(humans, "values", None) or ()):
+        if abs(value) > LIMIT_SCALE:
+            yield ("humans", "values", number), f"{value:g} is too far from 0", f"at most {LIMIT_SCALE:g}"
     numbers = humans.held_out * getattr(humans, "dims", 1)
     if numbers > LIMIT_HELD_OUT:
         problem = f"{humans.held_out:,} pages are held out, {numbers:,} numbers in all"
@@ -319,16 +322,40 @@ def _reward_metric_checks(question: Question) -> Iterator[Finding]:
 
 
 def _model_checks(scenario: Scenario, humans: Humans, found: Mapping[str, Card]) -> Iterator[Finding]:
-    if len(humans.shape) == 3:
-        return
     for number, provider in enumerate(scenario.providers):
         card = found.get(provider.name)
-        if card is None or isinstance(card.model, Gaussian):
+        if card is None:
             continue
         route: Route = ("providers", number, "model" if provider.card is None else "card")
-        if isinstance(card.model.net, UNetSettings):
-            problem = f"`{provider.name}` has a U-Net, which needs images, and `{humans.name}` has vectors"
-            yield (*route, "net"), problem, "use a model with `net: {kind: mlp}`"
-        if isinstance(card.model, Diffusion) and card.model.sampler.clip:
-            problem = f"`{provider.name}` clips to [-1, 1], the range of images, and `{humans.name}` has vectors"
-            yield (*route, "sampler"), problem, "use a model with `sampler: {clip: false}`"
+        if isinstance(card.model, ClosedForm):
+            yield from _covariance_checks(route, provider.name, card.model, humans)
+        elif len(humans.shape) == 1:
+            yield from _vector_checks(route, provider.name, card.model, humans)
+
+
+def _covariance_checks(route: Route, name: str, model: ClosedForm, humans: Humans) -> Iterator[Finding]:
+    """Of a closed form; images are flattened to vectors."""
+    size = math.prod(humans.shape)
+    numbers = _covariances(model, humans) * size**2
+    if numbers > LIMIT_NUMBERS:
+        problem = f"the covariances of `{name}` in {size:,} dimensions have {numbers:,} numbers"
+        yield route, problem, f"at most {LIMIT_NUMBERS:,}; a `gaussian` with `covariance: diagonal` has none"
+
+
+def _covariances(model: ClosedForm, humans: Humans) -> int:
+    """How many matrices of D x D numbers it makes, with its parameters and to tell its distribution over vectors."""
+    parts = humans.classes * (model.components if isinstance(model, Mixture) else 1)
+    if isinstance(model, Gaussian | Mixture) and model.covariance == "full":
+        return parts
+    known = isinstance(model, Gaussian | Mixture) and parts == 1  # by its variances alone
+    return 0 if known or len(humans.shape) == 3 else 1
+
+
+def _vector_checks(route: Route, name: str, model: FlowMatching | Diffusion, humans: Humans) -> Iterator[Finding]:
+    """Of a network that is to learn vectors."""
+    if isinstance(model.net, UNetSettings):
+        problem = f"`{name}` has a U-Net, which needs images, and `{humans.name}` has vectors"
+        yield (*route, "net"), problem, "use a model with `net: {kind: mlp}`"
+    if isinstance(model, Diffusion) and model.sampler.clip:
+        problem = f"`{name}` clips to [-1, 1], the range of images, and `{humans.name}` has vectors"
+        yield (*route, "sampler"), problem, "use a model with `sampler: {clip: false}`"

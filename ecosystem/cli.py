@@ -18,7 +18,9 @@ from ecosystem.errors import EcosystemError, Interrupted, RecordError, ScenarioE
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ecosystem.contraction import Contraction
     from ecosystem.results import Run
+    from ecosystem.summary import Judgement
 
 app = typer.Typer(
     name="ecosystem",
@@ -157,6 +159,60 @@ def models(
     _table(("model", "family", "generation 0 on clean human data"), rows)
 
 
+@app.command()
+def reproduce(
+    rows: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[ROW]...", help="Rows of the table, as R1 R3. Default: all."),
+    ] = None,
+    cheap: Annotated[bool, typer.Option("--cheap", help="Only the checks that take seconds.")] = False,
+    out: Annotated[Path, typer.Option(help="Where the scoreboard is kept.")] = Path("reports"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 1 if a check is refuted, 2 if one is undecided.")
+    ] = False,
+) -> None:
+    """Run the literature's results and mark them: held, refuted or undecided."""
+    from ecosystem import reproduction
+
+    chosen = reproduction.select(rows or [], cheap)
+    entries = reproduction.run(chosen, out, typer.echo)
+    if check:
+        raise typer.Exit(_code({entry["mark"] for entry in entries}))
+
+
+@app.command()
+def contraction(
+    scenario: Scenario,
+    provider: Annotated[str, typer.Option(help="Whose model is perturbed. Default: the scenario's first.")] = "",
+    size: Annotated[float, typer.Option(help="Of the perturbation, in units of the data.")] = 1.0,
+    seeds: Annotated[str, typer.Option(help="Seeds, as 0-4 or 0,2,5. Default: the scenario's.")] = "",
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """How fast a perturbation of a model dies in the loop, beside lambda / (1 + lambda)."""
+    from ecosystem import contraction, scenarios
+
+    question = scenarios.load(scenario, _overrides(sets))
+    found = contraction.of(question, _seeds(seeds) or list(question.scenario.seeds), provider, size, _told_seed)
+    with _reader_may_leave():
+        if as_json:
+            typer.echo(json.dumps(found.as_json(), indent=1, allow_nan=False))
+        else:
+            _contraction_table(found)
+
+
+def _told_seed(seed: int) -> None:
+    _console(stderr=True).print(f"seed {seed} done", highlight=False)
+
+
+def _contraction_table(found: Contraction) -> None:
+    rows = [
+        (str(g), str(n), f"{mean:.4g}", f"{low:.3g} .. {high:.3g}") for g, n, mean, low, high in found.by_generation()
+    ]
+    _table(("generation", "seeds", "distance, in units of the perturbation", "smallest .. largest"), rows)
+    typer.echo(found.in_words())
+
+
 def _baseline_words(model: dict[str, Any], baselines: list[dict[str, Any]]) -> str:
     shown = ("precision", "recall", "agreement", "modes")
     words = []
@@ -223,7 +279,10 @@ def _raise_stopped(result: Run) -> None:
 
 
 def _claims_code(result: Run) -> int:
-    words = {claim["verdict"] for claim in result.summary["claims"]}
+    return _code({claim["verdict"] for claim in result.summary["claims"]})
+
+
+def _code(words: set[Judgement]) -> int:
     return 1 if "refuted" in words else 2 if "undecided" in words else 0
 
 

@@ -7,6 +7,7 @@ numbers). The gallery shows a few such samples, so that a column is one prompt a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -142,7 +143,7 @@ class Evaluator:
     def _items(self, x: NDArray[Any], y: Ints) -> Sample:
         judge = self._judge
         return Sample(
-            x=(x / 127.5 - 1.0 if x.dtype == np.uint8 else x).reshape(len(x), -1),
+            x=(x / 127.5 - 1.0 if x.dtype == np.uint8 else x).reshape(len(x), math.prod(x.shape[1:])),
             features=judge.features(x) if judge and len(x) else None,
             labels=judge.probabilities(x).argmax(axis=1) if judge and len(x) else None,
             y=y,

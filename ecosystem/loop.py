@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,6 @@ from ecosystem.records import (
     Line,
     RunRecord,
     SeedRecord,
-    write_json,
     write_text,
 )
 from ecosystem.scenarios import Question, digest
@@ -122,7 +122,7 @@ def _run_together(question: Question, records: Sequence[SeedRecord], device: tor
     alive: list[Running] = []
     for record in records:
         yield Event("start", record.seed)
-        alive.append(Running(World(question, record.seed, device), record))
+        alive.append(Running(World(question, record.seed, device), record, len(records)))
     everyone = list(alive)
     try:
         for seed in everyone:
@@ -158,10 +158,10 @@ def _round(alive: Sequence[Running]) -> Iterator[Event]:
 class Running:
     """A seed that runs: its world, and how much of it is on record."""
 
-    def __init__(self, world: World, record: SeedRecord) -> None:
-        self.world, self.record = world, record
+    def __init__(self, world: World, record: SeedRecord, together: int) -> None:
+        self.world, self.record, self.together = world, record, together
         self.saved_pages = self.told_batches = 0
-        self.began, self.noted = time.time(), time.monotonic()
+        self.began = self.noted = time.monotonic()
 
     def begin(self) -> None:
         self.record.begin(_manifest(self.world), self.world.evaluator.human_gallery())
@@ -186,15 +186,14 @@ class Running:
 
     def finish(self) -> None:
         self._save_pages()
-        seconds = round(time.time() - self.began, 3)
-        write_json(self.record.folder / "manifest.json", {**_manifest(self.world), "seconds": seconds})
-        self.record.set_status(FINISHED, self.world.round)
+        seconds = (time.monotonic() - self.began) / self.together
+        self.record.set_status(FINISHED, self.world.round, seconds=round(seconds, 3))
 
     def leave(self, state: str, why: str = "") -> None:
         """Stop before the end, with a readable record."""
         if self.record.begun:
             self._save_pages()
-            self.record.set_status(state, self.world.round, why)
+            self.record.set_status(state, self.world.round, **({"why": why} if why else {}))
 
     def _save_pages(self) -> None:
         """The pages published since the last call."""
@@ -277,6 +276,7 @@ def _manifest(world: World) -> dict[str, Any]:
     }
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -284,6 +284,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache
 def _commit() -> str | None:
     """The commit of the checkout that runs; None where it is no checkout."""
     root = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ecosystem.loop import Event
-from ecosystem.models import Gaussian
+from ecosystem.models import ClosedForm
 from ecosystem.scenarios import Question
 
 PHASES = {
@@ -77,7 +77,7 @@ def expected(question: Question, round: int) -> dict[str, float]:
     for provider in question.at(round).providers:
         model, retrain = question.cards[provider.name].model, provider.retrain
         found[provider.name] = 0.0
-        if not isinstance(model, Gaussian) and round % retrain.every == 0:
+        if not isinstance(model, ClosedForm) and round % retrain.every == 0:
             scratch = round == 0 or retrain.start == "scratch"
             budget = model.train.budget_images if scratch else model.train.finetune_images
             images = budget if round == 0 else retrain.budget_images or budget

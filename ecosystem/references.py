@@ -50,7 +50,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
     """What made it, and how long it took."""
     kept = ("seed", "device", "threads", "python", "versions", "seconds")
     manifest = read_json(folder / "manifest.json")
-    return {name: manifest[name] for name in kept if name in manifest}
+    found = {**manifest, **read_json(folder / "status.json")}
+    return {name: found[name] for name in kept if name in found}
 
 
 def text(run: Run) -> str:

@@ -345,7 +345,7 @@ def _cards(scenario: Scenario, document: Document) -> tuple[dict[str, Card], lis
 _POLICIES = {
     "creators": ("pages_per_round",),
     "users": ("prompts_per_round", "k", "choice", "reward", "publish", "providers", "candidates"),
-    "scrapers": ("budget", "window_rounds", "take", "crawl", "filter"),
+    "scrapers": ("budget", "window_rounds", "retention", "take", "crawl", "filter"),
     "providers": ("retrain", "scraper", "sampling_bias"),
     "web": ("retention",),
 }

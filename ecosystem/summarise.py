@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ecosystem import metrics, verdicts
+from ecosystem import collapse, metrics, predictions, verdicts
 from ecosystem.errors import RecordError
 from ecosystem.models.classifier import FEATURES
 from ecosystem.records import Line, RunRecord
@@ -17,15 +17,20 @@ from ecosystem.summary import (
     Baseline,
     BaselineMiss,
     ClaimSummary,
+    Definition,
     Evidence,
     GenerationSummary,
     HumansInfo,
     MetricInfo,
     ProviderSummary,
+    Source,
     Stopped,
     Summary,
+    Theory,
     WebRound,
 )
+
+Theories = dict[tuple[str, str], Theory]  # by provider and metric
 
 Rounded = float | None
 DIGITS = 10  # significant digits kept: more would be noise, fewer would hide a slow drift
@@ -48,7 +53,9 @@ def summarise(record: RunRecord, question: Question) -> Summary:
     names = {provider.name for provider in scenario.providers}
     if any(line["providers"].keys() != names for lines in every for line in lines):
         raise RecordError(f"{record.folder}: its rounds tell of other providers than its scenario.")
-    providers = {p.name: _provider(question, p.name, runs) for p in scenario.providers}
+    theory = predictions.theory(question, runs)
+    providers = {p.name: _provider(question, p.name, runs, theory) for p in scenario.providers}
+    _add_scaling(question, every, providers)
     found = {name: p["verdict"] for name, p in providers.items()}
     summary: Summary = {
         "scenario": scenario.name,
@@ -60,7 +67,7 @@ def summarise(record: RunRecord, question: Question) -> Summary:
         "verdict": verdicts.of_run(found.values()),
         "providers": providers,
         "web": _web(every),
-        "claims": _claims(question, every, found),
+        "claims": _claims(question, every, found, theory),
         "metrics": _metrics_measured(question, providers),
     }
     return summary
@@ -115,7 +122,7 @@ def _humans(question: Question, runs: Sequence[Sequence[Line]]) -> HumansInfo:
 # Providers
 
 
-def _provider(question: Question, name: str, runs: dict[int, list[Line]]) -> ProviderSummary:
+def _provider(question: Question, name: str, runs: dict[int, list[Line]], theory: Theories) -> ProviderSummary:
     every = list(runs.values())
     card = question.cards[name]
     evidence = _evidence(question, name, every)
@@ -126,6 +133,9 @@ def _provider(question: Question, name: str, runs: dict[int, list[Line]]) -> Pro
         "verdict": "undecided" if stopped else verdicts.of_provider(evidence),
         "note": _note(len(runs), bool(stopped), evidence),
         "evidence": evidence,
+        "definitions": _definitions(question, name, every),
+        "theory": {metric: _rounded_theory(t) for (of, metric), t in theory.items() if of == name},
+        "sources": _sources(question, name, every),
         "baseline": _baseline(question, name, every),
         "stopped": stopped,
         "generations": _generations(question, name, every),
@@ -136,9 +146,10 @@ def _provider(question: Question, name: str, runs: dict[int, list[Line]]) -> Pro
 
 
 def _evidence(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> list[Evidence]:
-    images = len(question.scenario.humans.open().shape) == 3
     measured = [m.name for m in _metrics(question)]
-    distance = next((d for d in (verdicts.DISTANCES if images else verdicts.DISTANCES[::-1]) if d in measured), None)
+    distance = next(
+        (d for d in (verdicts.DISTANCES if _images(question) else verdicts.DISTANCES[::-1]) if d in measured), None
+    )
     judged = [m for m in (distance, *verdicts.DIVERSITIES) if m in measured]
     samples = question.scenario.evaluation.size(question.scenario.humans.open())
     found = [
@@ -147,6 +158,63 @@ def _evidence(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> 
         if m is not None
     ]
     return [_rounded_evidence(e) for e in found if e is not None]
+
+
+def _definitions(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> list[Definition]:
+    return collapse.definitions(
+        lambda metric: [verdicts.provider_series(lines, name, metric) for lines in runs],
+        [m.name for m in _metrics(question)],
+        question.scenario.evaluation.size(question.scenario.humans.open()),
+        images=_images(question),
+    )
+
+
+def _images(question: Question) -> bool:
+    return len(question.scenario.humans.open().shape) == 3
+
+
+def _add_scaling(question: Question, runs: Sequence[Sequence[Line]], providers: dict[str, ProviderSummary]) -> None:
+    """Providers that share a card and differ in their data sets' sizes say together how risk scales with size."""
+    cards: dict[str, list[str]] = {}
+    for name in providers:
+        cards.setdefault(repr(question.cards[name].model), []).append(name)
+    measured = [m.name for m in _metrics(question)]
+    for names in cards.values():
+        found = collapse.scaling_of(
+            [[verdicts.provider_series(lines, name, "data-set-pages") for lines in runs] for name in names],
+            lambda metric, names=names: [  # type: ignore[misc]
+                [verdicts.provider_series(lines, name, metric) for lines in runs] for name in names
+            ],
+            measured,
+            _images(question),
+        )
+        if found is not None:
+            for name in names:
+                told = providers[name]["definitions"]
+                providers[name]["definitions"] = [found if d["name"] == found["name"] else d for d in told]
+
+
+def _sources(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> list[Source]:
+    """The last generation's row of W: whose pages it was trained on, the oldest generations first."""
+    shares: dict[tuple[str, int], float] = {}
+    last = [rows[-1] for lines in runs if (rows := _trained(lines, name))]
+    for lines, row in zip((lines for lines in runs if _trained(lines, name)), last, strict=True):
+        makers = {
+            number: (maker, generation) for line in lines for number, maker, generation, _ in line["web"]["published"]
+        }
+        for number, pages in row["by_batch"]:
+            key = makers[number]
+            shares[key] = shares.get(key, 0.0) + pages / row["pages"] / len(last)
+    order = ["human", *(p.name for p in question.scenario.providers)]
+    return [
+        {"maker": maker, "generation": None if maker == "human" else generation, "share": _sure([share])}
+        for (maker, generation), share in sorted(shares.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+    ]
+
+
+def _rounded_theory(t: Theory) -> Theory:
+    values, errors = [_round(v) for v in t["values"]], [_round(e) for e in t["error"]]
+    return {**t, "values": values, "error": errors, "human": _round(t["human"]), "deviation": _round(t["deviation"])}
 
 
 def _rounded_evidence(e: Evidence) -> Evidence:
@@ -256,12 +324,12 @@ def _by_round(runs: Sequence[Sequence[Line]], pick: Any) -> list[list[Any]]:
     return [[pick(lines[n]) for lines in runs if n < len(lines)] for n in range(max(map(len, runs)))]
 
 
-def _claims(question: Question, runs: Sequence[Sequence[Line]], found: Any) -> list[ClaimSummary]:
+def _claims(question: Question, runs: Sequence[Sequence[Line]], found: Any, theory: Theories) -> list[ClaimSummary]:
     from ecosystem import grammar
 
     claims: list[ClaimSummary] = []
     for claim in (grammar.dump(c) for c in question.scenario.claims):
-        judged = verdicts.judge(claim, runs, found)
+        judged = verdicts.judge(claim, runs, found, theory)
         claims.append(
             {
                 "text": verdicts.in_words(claim),
@@ -270,6 +338,7 @@ def _claims(question: Question, runs: Sequence[Sequence[Line]], found: Any) -> l
                 "low": _round(judged.found.low) if judged.found else None,
                 "high": _round(judged.found.high) if judged.found else None,
                 "evidence": judged.evidence,
+                "more_seeds": judged.more_seeds,
             }
         )
     return claims

@@ -62,6 +62,7 @@ class Theory(TypedDict):
     source: str  # title, authors, year, arXiv id
     values: list[float | None]  # by generation, means over seeds of each seed's own prediction
     error: list[float | None]  # standard error of measured minus predicted, over seeds; null: fewer than two
+    human: float | None  # what the human distribution itself has; null: not known
     deviation: float | None  # the largest |measured - predicted| in standard errors
     at: int | None  # the generation where it is
 

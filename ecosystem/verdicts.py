@@ -2,22 +2,29 @@
 
 *Effect.* For a metric m of one provider and one seed, the change from its own generation 0 to its end, the mean of
 the last quarter of its generations, as the ratio that says how many times *worse* it became:
-m_end / m_0 where lower is better, m_0 / m_end where higher is better. Judged are a distance (the Fréchet distance on
-images, sliced Wasserstein on vectors) and diversity (recall, the modes kept, and the number of classes in use,
-the exponential of the class entropy).
+m_end / m_0 where lower is better, m_0 / m_end where higher is better. Over seeds the logarithms of the ratios have
+Student's interval at 95 % (estimates.py). Judged are
 
-*Interval.* Over S seeds the logarithms of the ratios have mean d and standard error s / sqrt(S); the interval is
-Student's at 95 %. With one seed there is nothing to say about other seeds: the interval then covers only the draw of
-the evaluation samples, and the verdict's note says so. It is a delete-a-group jackknife of the *change*: sample i of
-every generation has the same prompt and noise, so most of what one draw adds to generation 0 it also adds to the end.
+    a distance      the Fréchet distance on images, sliced Wasserstein on vectors
+    diversities     recall; the modes kept; the classes in use, exp of the class entropy; heterozygosity: the more
+                    the better, and more than at generation 0 is no harm
+    the variance    of the model, where it is known exactly: less is lost diversity, but more is no gain: a loop
+                    of kernel estimates widens without end. So it is read both ways, the effect being m_0 / m_end
+
+and no other: recall and its like, or the variance, carry the verdict alone where no distance is measured. The Gaussian
+Wasserstein distance is not judged, since at generation 0 it is nearly nothing and any ratio to that is large; nor the
+negative log-likelihood, which has no zero to take ratios from (both are population risk in collapse.py); nor the
+variance of the samples, which is that of the model with noise.
 
 *Reading*, with a margin of 1.25 on what matters:
 
-    collapsed    diversity only: the whole interval beyond 2, more than half of it is gone
-    degrading    effect >= 1.25, and 1 outside the interval
+    collapsed    diversity or variance: the whole interval beyond 2, more than half of it is gone
+    degrading    effect >= 1.25, and 1 outside the interval; or the whole interval of the variance below 1/1.25
     improving    effect <= 1/1.25, and 1 outside the interval (a distance only)
     stable       the whole interval within 1/1.25 .. 1.25
     undecided    anything else: more seeds would tell
+
+Over one seed a number without sampling error has no interval, and is undecided: nothing is known of other seeds.
 
 A provider's verdict is collapsed if any reading is, else degrading if any is, else undecided if any is, else
 improving if its distance is, else stable. A run's verdict is its worst provider's.
@@ -25,112 +32,38 @@ improving if its distance is, else stable. A run's verdict is its worst provider
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from ecosystem.metrics.base import standard_error
+from ecosystem import agreement
+from ecosystem.estimates import (
+    Estimate,
+    Interval,
+    Series,
+    change,
+    difference,
+    interval,
+    log_ratio,
+    lone,
+    more_seeds_for,
+)
+from ecosystem.metrics.neighbours import TAIL
 from ecosystem.records import Line
-from ecosystem.summary import Evidence, Judgement, Verdict
+from ecosystem.summary import Evidence, Judgement, Theory, Verdict
 
 MARGIN = 1.25
 HALF = 2.0
-LEVEL = 0.95
 WORST_FIRST: tuple[Verdict, ...] = ("collapsed", "degrading", "undecided", "improving", "stable")
 
 DISTANCES = ("frechet", "sliced-wasserstein")
-DIVERSITIES = ("recall", "modes", "class-entropy")
+VARIANCE = "model-variance"
+DIVERSITIES = ("recall", "modes", "class-entropy", VARIANCE, "heterozygosity")
 
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95 % interval."""
-
-    effect: float
-    low: float
-    high: float
-
-    def map(self, function: Callable[[float], float]) -> Interval:
-        """Through an increasing function."""
-        return Interval(function(self.effect), function(self.low), function(self.high))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number of one seed, and the same number without each group of the evaluation samples (none: it was counted)."""
-
-    value: float
-    replicates: tuple[float, ...] = ()
-
-    def error(self) -> float:
-        """Standard error by the delete-a-group jackknife; 0 of what was counted."""
-        return standard_error(self.replicates) if self.replicates else 0.0
-
-    @staticmethod
-    def of(function: Callable[..., float], *estimates: Estimate) -> Estimate:
-        """The function of estimates that share their samples. Counted ones are the same without any group."""
-        groups = max(len(e.replicates) for e in estimates)
-        columns = [e.replicates or (e.value,) * groups for e in estimates]
-        return Estimate(
-            function(*(e.value for e in estimates)), tuple(function(*row) for row in zip(*columns, strict=True))
-        )
-
-
-@dataclass(frozen=True)
-class Series:
-    """One number by generation (or round) of one seed; None where there is no such number."""
-
-    values: Sequence[Estimate | None]
-
-    def start(self) -> Estimate | None:
-        return self.values[0] if self.values else None
-
-    def end(self) -> Estimate | None:
-        """The mean of the last quarter; None where one of it is missing (or infinite, as a lambda can be)."""
-        tail = self.values[-max(1, len(self.values) // 4) :]
-        found = [e for e in tail if e is not None]
-        if not found or len(found) < len(tail):
-            return None
-        return Estimate.of(lambda *values: float(np.mean(values)), *found)
-
-    def at(self, generation: int) -> Estimate | None:
-        return self.values[generation] if generation < len(self.values) else None
-
-
-def interval(estimates: Sequence[Estimate]) -> Interval | None:
-    """Student's interval of the mean over seeds; over one seed, that of its jackknife."""
-    values = [e.value for e in estimates]
-    if not values or not all(map(math.isfinite, values)):
-        return None
-    mean = float(np.mean(values))
-    if len(values) == 1:
-        freedom, error = max(1, len(estimates[0].replicates) - 1), estimates[0].error()
-    else:
-        freedom, error = len(values) - 1, float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = _student(freedom) * error
-    return Interval(mean, mean - half, mean + half)
-
-
-@cache
-def _student(freedom: int) -> float:
-    """Student's quantile at the interval's upper end."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.5 + LEVEL / 2, freedom))
-
-
-def change(function: Callable[[float, float], float], a: Estimate | None, b: Estimate | None) -> Estimate:
-    """function(a, b), not a number where either is missing."""
-    return Estimate(math.nan) if a is None or b is None else Estimate.of(function, a, b)
-
-
-def log_ratio(floor: float) -> Callable[[float, float], float]:
-    """log(end / start); ``floor`` keeps a lost metric from being infinitely lost."""
-    return lambda start, end: math.log(max(end, floor) / max(start, floor))
+Kind = Literal["distance", "diversity", "variance"]
+LONE = "one seed: nothing is known of other seeds"
 
 
 # Judging a provider
@@ -143,26 +76,22 @@ def evidence(metric: str, runs: Sequence[Series], samples: int) -> Evidence | No
         return None
     ends = [end.value for run in runs if (end := run.end()) is not None]
     first, last = float(np.mean(starts)), float(np.mean(ends)) if ends else None
-    found = None
+    changes: list[Estimate] = []
     if min(len(run.values) for run in runs) > 1:
-        found = interval([change(_worse(metric, samples), run.start(), run.end()) for run in runs])
+        changes = [change(_worse(metric, samples), run.start(), run.end()) for run in runs]
+    found = interval(changes)
     if found is None:
         return _evidence(metric, first, last, None, "undecided")
-    found = found.map(math.exp)
-    return _evidence(metric, first, last, found, read(found, metric in DIVERSITIES))
+    if lone(changes):
+        return {**_evidence(metric, first, last, found.exp(), "undecided"), "low": None, "high": None}
+    reads = read(found.exp(), _kind(metric))
+    more = more_seeds_for(changes, lambda f: read(f.exp(), _kind(metric)) != "undecided")
+    return _evidence(metric, first, last, found.exp(), reads, more)
 
 
-def _worse(metric: str, samples: int) -> Callable[[float, float], float]:
-    """How much worse the end is than the start, on the logarithmic scale."""
-    if metric in DISTANCES:
-        return log_ratio(1e-12)
-    if metric == "class-entropy":
-        # The entropy is the logarithm of the number of classes in use: its difference is the log ratio already.
-        return lambda start, end: start - end
-    return lambda start, end: -log_ratio(0.5 / samples)(start, end)
-
-
-def _evidence(metric: str, start: float, end: float | None, found: Interval | None, reads: Verdict) -> Evidence:
+def _evidence(
+    metric: str, start: float, end: float | None, found: Interval | None, reads: Verdict, more: int | None = None
+) -> Evidence:
     return {
         "metric": metric,
         "start": start,
@@ -171,26 +100,53 @@ def _evidence(metric: str, start: float, end: float | None, found: Interval | No
         "low": found.low if found else None,
         "high": found.high if found else None,
         "reads": reads,
+        "more_seeds": more,
     }
 
 
-def read(found: Interval, diversity: bool) -> Verdict:
+def _kind(metric: str) -> Kind:
+    if metric == VARIANCE:
+        return "variance"
+    return "diversity" if metric in DIVERSITIES else "distance"
+
+
+def _worse(metric: str, samples: int) -> Callable[[float, float], float]:
+    """How much worse the end is than the start, on the logarithmic scale."""
+    grown = log_change(metric, samples)
+    return grown if metric in DISTANCES else lambda start, end: -grown(start, end)
+
+
+def log_change(metric: str, samples: int) -> Callable[[float, float], float]:
+    """log(end / start) of a metric; a share of the samples that is lost counts as half a sample."""
+    if metric == "class-entropy":
+        # The entropy is the logarithm of the number of classes in use: its difference is the log ratio already.
+        return difference
+    if metric in ("variance", VARIANCE):
+        # Its unit is anybody's, so that what is too little to count is told from the start.
+        return lambda start, end: log_ratio(max(1e-12 * start, 1e-300))(start, end)
+    if metric == "tail-recall":
+        return log_ratio(0.5 / (TAIL * samples))
+    return log_ratio(0.5 / samples if metric in DIVERSITIES else 1e-12)
+
+
+def read(found: Interval, kind: Kind) -> Verdict:
     """The word for an effect (a ratio; above 1 is worse)."""
-    if diversity and found.low > HALF:
+    if kind != "distance" and found.low > HALF:
         return "collapsed"
     if found.effect >= MARGIN and found.low > 1:
         return "degrading"
-    if found.effect <= 1 / MARGIN and found.high < 1:
-        return "stable" if diversity else "improving"
+    if kind == "variance" and found.high < 1 / MARGIN:
+        return "degrading"
+    if kind == "distance" and found.effect <= 1 / MARGIN and found.high < 1:
+        return "improving"
     if found.low >= 1 / MARGIN and found.high <= MARGIN:
         return "stable"
     # More diversity than at generation 0 is no harm, however uncertain how much.
-    return "stable" if diversity and found.high <= MARGIN else "undecided"
+    return "stable" if kind == "diversity" and found.high <= MARGIN else "undecided"
 
 
 def of_provider(evidences: Iterable[Evidence]) -> Verdict:
-    readings = {e["reads"] for e in evidences}
-    return next((verdict for verdict in WORST_FIRST if verdict in readings), "undecided")
+    return of_run(e["reads"] for e in evidences)
 
 
 def of_run(verdicts: Iterable[Verdict]) -> Verdict:
@@ -243,9 +199,19 @@ class Judged:
     verdict: Judgement
     found: Interval | None
     evidence: str
+    more_seeds: int | None = None
 
 
-def judge(claim: dict[str, Any], runs: Sequence[Sequence[Line]], verdicts: dict[str, Verdict]) -> Judged:
+Rule = Callable[[Interval], Judgement]
+Theories = Mapping[tuple[str, str], Theory]  # by provider and metric
+
+
+def judge(
+    claim: dict[str, Any],
+    runs: Sequence[Sequence[Line]],
+    verdicts: dict[str, Verdict],
+    theory: Theories | None = None,
+) -> Judged:
     """A claim (its YAML mapping) over the seeds' records."""
     word, of = claim["is"], claim.get("of")
     if word in WORST_FIRST:
@@ -255,60 +221,92 @@ def judge(claim: dict[str, Any], runs: Sequence[Sequence[Line]], verdicts: dict[
     series = [_series(lines, of, claim["metric"]) for lines in runs]
     if not all(len(s.values) for s in series):
         return Judged("undecided", None, "not measured in every seed")
+    if word == "as-theory":
+        return _as_theory(series, (theory or {}).get((str(of), claim["metric"])))
     if word in ("lower-than", "higher-than"):
         return _comparison(claim, series, runs)
     if min(len(s.values) for s in series) < 2:
         return Judged("undecided", None, "one generation has no trend")
     if word in ("increasing", "decreasing"):
-        found = interval([change(_difference, s.start(), s.end()) for s in series])
-        return _sign(found, word == "increasing", "change from first to last")
-    return _factor(series, claim["within"] if word == "bounded" else claim["factor"], word == "bounded")
+        changes = [change(difference, s.start(), s.end()) for s in series]
+        return _judged(claim, changes, _sign(word == "increasing"), "change from first to last")
+    limit = claim["within"] if word == "bounded" else claim["factor"]
+    changes = [change(log_ratio(1e-12), s.start(), s.end()) for s in series]
+    words = f"times its generation 0, the limit being {limit:g}"
+    return _judged(claim, changes, _within(limit, word == "bounded"), words, Interval.exp)
 
 
 def _series(lines: Sequence[Line], of: str | None, metric: str) -> Series:
     return provider_series(lines, of, metric) if of else web_series(lines, metric)
 
 
-def _difference(start: float, end: float) -> float:
-    return end - start
-
-
-def _factor(series: Sequence[Series], limit: float, bounded: bool) -> Judged:
-    found = interval([change(log_ratio(1e-12), s.start(), s.end()) for s in series])
+def _judged(
+    claim: dict[str, Any],
+    changes: Sequence[Estimate],
+    rule: Rule,
+    words: str,
+    scale: Callable[[Interval], Interval] = lambda found: found,
+) -> Judged:
+    """A rule on the interval of the seeds' changes."""
+    found = interval(changes)
     if found is None:
-        return Judged("undecided", None, "not measured at the end")
-    found = found.map(math.exp)
-    below, above = found.high <= limit, found.low > limit
-    verdict: Judgement = "undecided"
-    if below or above:
-        verdict = "held" if below == bounded else "refuted"
-    return Judged(verdict, found, f"times its generation 0, the limit being {limit:g}")
+        return Judged("undecided", None, "not measured on both sides (or infinite)")
+    if lone(changes) and not _is_data_flow(claim):
+        return Judged("undecided", None, LONE)
+    verdict = rule(scale(found))
+    more = more_seeds_for(changes, lambda f: rule(scale(f)) != "undecided")
+    return Judged(verdict, scale(found), words, more)
+
+
+def _as_theory(series: Sequence[Series], theory: Theory | None) -> Judged:
+    """Whether the metric follows its closed form."""
+    if theory is None:
+        return Judged("undecided", None, "no closed form is known of it")
+    found, seeds = agreement.checks(series, theory), len(series)
+    if not found:
+        return Judged("undecided", None, "no generation that every seed reached has a prediction with an error")
+    verdict, words = agreement.verdict(found, seeds), agreement.in_words(found)
+    if seeds < agreement.ENOUGH_SEEDS:
+        words += f"; {seeds} seeds of the {agreement.ENOUGH_SEEDS} that are needed"
+    return Judged(verdict, None, words, agreement.more_seeds(found, seeds) if verdict == "undecided" else None)
+
+
+def _is_data_flow(claim: dict[str, Any]) -> bool:
+    """Whether it is about pages as they were counted: policy decides them more than chance does."""
+    return not claim.get("of") or claim["metric"] in COUNTED
+
+
+def _within(limit: float, bounded: bool) -> Rule:
+    def rule(found: Interval) -> Judgement:
+        below, above = found.high <= limit, found.low > limit
+        return ("held" if below == bounded else "refuted") if below or above else "undecided"
+
+    return rule
+
+
+def _sign(positive: bool) -> Rule:
+    def rule(found: Interval) -> Judgement:
+        up, down = found.low > 0, found.high < 0
+        if up or down:
+            return "held" if up == positive else "refuted"
+        # Exactly no change, counted, not estimated.
+        return "refuted" if found.low == found.high == 0.0 else "undecided"
+
+    return rule
 
 
 def _comparison(claim: dict[str, Any], series: Sequence[Series], runs: Sequence[Sequence[Line]]) -> Judged:
-    higher, than = claim["is"] == "higher-than", claim.get("than")
+    rule, than = _sign(claim["is"] == "higher-than"), claim.get("than")
     if than is None:
         limit = Estimate(claim["value"])
-        found = interval([change(_difference, limit, s.end()) for s in series])
-        return _sign(found, higher, f"difference from {claim['value']:g}")
+        changes = [change(difference, limit, s.end()) for s in series]
+        return _judged(claim, changes, rule, f"difference from {claim['value']:g}")
     of, generation = than.get("of") or claim["of"], than.get("generation")
     others = [_series(lines, of, claim["metric"]) for lines in runs]
     sides = [other.end() if generation is None else other.at(generation) for other in others]
-    found = interval([change(_difference, other, s.end()) for s, other in zip(series, sides, strict=True)])
+    changes = [change(difference, other, s.end()) for s, other in zip(series, sides, strict=True)]
     whom = of if generation is None else f"generation {generation} of {of}"
-    return _sign(found, higher, f"difference from {whom}")
-
-
-def _sign(found: Interval | None, positive: bool, words: str) -> Judged:
-    if found is None:
-        return Judged("undecided", None, "not measured on both sides (or infinite)")
-    up, down = found.low > 0, found.high < 0
-    verdict: Judgement = "undecided"
-    if up or down:
-        verdict = "held" if up == positive else "refuted"
-    elif found.low == found.high == 0.0:
-        verdict = "refuted"  # exactly no change, counted, not estimated
-    return Judged(verdict, found, words)
+    return _judged(claim, changes, rule, f"difference from {whom}")
 
 
 def in_words(claim: dict[str, Any]) -> str:
@@ -323,6 +321,8 @@ def in_words(claim: dict[str, Any]) -> str:
         return f"{subject} outgrows {claim['factor']:g} times its generation 0"
     if word in ("increasing", "decreasing"):
         return f"{subject} is {word}"
+    if word == "as-theory":
+        return f"{subject} follows theory"
     than = claim.get("than")
     if than is None:
         return f"{subject} is {word.replace('-', ' ')} {claim['value']:g}"

@@ -26,7 +26,6 @@ from ecosystem.agents.scraper import Scraper
 from ecosystem.agents.user import User
 from ecosystem.errors import TrainingError
 from ecosystem.evaluation import Evaluator, Measurement
-from ecosystem.humans import Gaussian as GaussianSource
 from ecosystem.humans import Humans, HumanSource, Items
 from ecosystem.models.base import Update, to_web
 from ecosystem.models.jobs import Job, drive
@@ -37,6 +36,9 @@ from ecosystem.web.rewards import Reward, needs_classifier
 
 if TYPE_CHECKING:
     from ecosystem.models.classifier import Classifier
+
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,16 @@ class World(mesa.Model):
         ]
         self.scrapers: list[Scraper] = [Scraper(self, settings.name) for settings in scenario.scrapers]
         self._members: dict[tuple[type[mesa.Agent], str], list[Any]] = {}
+        self._addresses: dict[tuple[type[mesa.Agent], str], tuple[Ints, Ints]] = {}
         for kind, groups in ((Creator, scenario.creators), (User, scenario.users)):
             for group in groups:
                 homes = self._sites(group.name, group.count)
-                self._members[kind, group.name] = [kind(self, group.name, int(site)) for site in homes]
+                members = [kind(self, group.name, int(site)) for site in homes]
+                self._members[kind, group.name] = members
+                ids = np.array([member.unique_id for member in members], dtype=np.int64)
+                self._addresses[kind, group.name] = ids, homes
 
-    def _sites(self, who: str, n: int) -> NDArray[np.int64]:
+    def _sites(self, who: str, n: int) -> Ints:
         """n random sites."""
         return (stream(self.seed, who, "sites").random(n) * len(self.graph)).astype(np.int64)
 
@@ -157,6 +163,10 @@ class World(mesa.Model):
         """The agents of a group, in order of their creation."""
         return self._members[kind, group]
 
+    def addresses(self, kind: type[mesa.Agent], group: str) -> tuple[Ints, Ints]:
+        """Who is in a group and at which site each of them is at home, both (members,)."""
+        return self._addresses[kind, group]
+
     def maker_name(self, maker: int) -> str:
         """`human`, or the name of the provider of that number."""
         return "human" if maker == HUMAN else self.providers[maker].name
@@ -175,7 +185,7 @@ class World(mesa.Model):
         self.used_humans += n
         return items
 
-    def count_votes(self, serving: list[Provider], server: NDArray[np.int64], winner: NDArray[np.int64]) -> None:
+    def count_votes(self, serving: list[Provider], server: Ints, winner: Ints) -> None:
         """server (ballots, K): whose image stood in a slot; winner (ballots,): the slot that won."""
         won = np.bincount(server[np.arange(len(winner)), winner], minlength=len(serving))
         for provider, votes in zip(serving, won, strict=True):
@@ -211,5 +221,5 @@ def classifier(source: HumanSource, device: torch.device) -> Classifier:
     from ecosystem.models.classifier import train_classifier
 
     # It learns from the labels also where models are not told them.
-    labelled = source if isinstance(source, GaussianSource) else replace(source, labelled=True)
-    return train_classifier(labelled.open(), device)
+    told: dict[str, Any] = {"labelled": True} if hasattr(source, "labelled") else {}
+    return train_classifier(replace(source, **told).open(), device)

@@ -25,11 +25,15 @@ LAYERS = (
     ("agents", "evaluation", "checks"),
     ("scenarios",),
     ("world", "records"),
-    ("loop", "verdicts"),
+    ("estimates",),
+    ("agreement",),
+    ("loop", "verdicts", "predictions", "contraction"),
+    ("collapse",),
     ("summarise", "reports"),
     ("results",),
     ("ecosystem", "progress", "baselines", "catalogue"),  # "ecosystem" is the package's own face, __init__.py
-    ("references",),
+    ("references", "literature"),
+    ("reproduction",),
     ("cli",),
     ("__main__",),
 )

@@ -55,7 +55,7 @@ def test_a_column_is_what_was_appended(sizes):
     column, parts = Column(np.float64, (2,)), [np.empty((0, 2))]
     for size in sizes:
         parts.append(stream(0, "test", "rows", len(parts)).random((size, 2)))
-        column.append(parts[-1])
+        column.append(parts[-1], size)
     assert_array_equal(column.rows, np.concatenate(parts))
 
 
@@ -63,7 +63,7 @@ def test_growth_costs_constant_time_on_average():
     """A million rows in 10,000 appends move to a larger array 10 times, as doubling from 1,024 says."""
     column, places = Column(np.int8), set()
     for _ in range(10_000):
-        column.append(np.zeros(100, np.int8))
+        column.append(np.zeros(100, np.int8), 100)
         places.add(len(column._rows))
     assert len(places) == 1 + int(np.ceil(np.log2(1_000_000 / 1024)))
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ecosystem.errors import DataError
 from ecosystem.humans import (
+    Categorical,
     Cifar10,
     Digits,
     Gaussian,
@@ -57,6 +58,10 @@ ENDLESS = [
     TwoMoons(),
     TwoMoons(labelled=True),
 ]
+DISCRETE = [
+    Categorical((0.5, 0.3, 0.2)),
+    Categorical((0.1,) * 10, values=tuple(2.0**k for k in range(10)), held_out=50),
+]
 FINITE = [
     Digits(),
     Digits(held_out=1000, labelled=False),
@@ -81,7 +86,12 @@ def finite(request: pytest.FixtureRequest, unpacked: Callable[[str], str]) -> Hu
     return opened(request.param, unpacked)
 
 
-@pytest.fixture(params=[*ENDLESS, *FINITE], ids=str)
+@pytest.fixture(params=[*ENDLESS, *DISCRETE], ids=str)
+def known(request: pytest.FixtureRequest, unpacked: Callable[[str], str]) -> Humans:
+    return opened(request.param, unpacked)
+
+
+@pytest.fixture(params=[*ENDLESS, *DISCRETE, *FINITE], ids=str)
 def humans(request: pytest.FixtureRequest, unpacked: Callable[[str], str]) -> Humans:
     return opened(request.param, unpacked)
 
@@ -144,10 +154,33 @@ def test_a_reservoir_hands_every_page_out_once_and_then_says_so(finite: Humans) 
 
 
 def test_held_out_items_are_never_handed_out(humans: Humans) -> None:
+    if humans.name == "categorical":
+        pytest.skip("its outcomes come again and again")
     size = humans.pool_size
     drawn = humans.draw(size or 5000, seed=0, who="ann", round=0, used=0)
     assert not (rows(drawn.x) & rows(humans.held_out().x))
     assert np.array_equal(humans.held_out().x, humans.held_out().x)
+
+
+def test_a_known_distribution_is_that_of_the_items(known: Humans) -> None:
+    """Each moment of 100,000 items within 5 standard errors."""
+    x = known.draw(100_000, seed=0, who="ann", round=0, used=0).x
+    truth = known.distribution
+    assert truth is not None and truth.mean.shape == known.shape
+    standard_error = x.std(axis=0) / len(x) ** 0.5
+    assert (np.abs(x.mean(axis=0) - truth.mean) / standard_error).max() < 5
+    centred = x - truth.mean
+    products = centred[:, :, None] * centred[:, None, :]
+    covariance = np.diag(truth.covariance) if truth.covariance.ndim == 1 else truth.covariance
+    assert (np.abs(products.mean(axis=0) - covariance) / (products.std(axis=0) / len(x) ** 0.5)).max() < 5
+    if truth.atoms is not None and truth.mass is not None:
+        counts = (x == truth.atoms.T).sum(axis=0)
+        assert counts.sum() == len(x)
+        assert (np.abs(counts - len(x) * truth.mass) / (len(x) * truth.mass) ** 0.5).max() < 5
+
+
+def test_a_source_of_files_has_no_known_distribution(finite: Humans) -> None:
+    assert finite.distribution is None
 
 
 # Truth --------------------------------------------------------------------------------------------------
@@ -196,6 +229,33 @@ def test_the_moons_lie_on_the_curves_of_scikit_learn() -> None:
         ours, theirs = items.x[items.y == moon], curve[labels == moon]
         nearest = np.linalg.norm(ours[:, None] - theirs[None], axis=2).min(axis=1)
         assert nearest.max() < np.pi / 2000  # the spacing of scikit-learn's points
+
+
+@pytest.mark.parametrize("noise", [1e-9, 0.05, 0.5])
+def test_the_moments_of_the_moons_are_integrals_along_them(noise: float) -> None:
+    """By quadrature over the angle: the midpoint rule on 10,000 points is exact to 1e-8."""
+    t = np.pi * (np.arange(10_000) + 0.5) / 10_000
+    upper, lower = (np.cos(t), np.sin(t)), (1 - np.cos(t), 0.5 - np.sin(t))
+    curve = np.concatenate([np.stack(upper, 1), np.stack(lower, 1)])
+    truth = TwoMoons(noise=noise).distribution()
+    assert np.allclose(truth.mean, curve.mean(axis=0), atol=1e-7)
+    assert np.allclose(truth.covariance, np.cov(curve.T, bias=True) + noise**2 * np.eye(2), atol=1e-7)
+
+
+def test_outcomes_stand_where_they_are_put() -> None:
+    plain, placed = Categorical((0.25, 0.75)).open(), Categorical((0.25, 0.75), values=(3.0, -1.5)).open()
+    a, b = (h.draw(200, seed=0, who="a", round=0, used=0).x for h in (plain, placed))
+    assert set(a.ravel()) == {0.0, 1.0}
+    assert np.array_equal(b, np.where(a == 0, 3.0, -1.5)), "the same outcomes elsewhere"
+    assert plain.shape == (1,) and plain.classes == 1 and plain.pool_size is None and plain.modes is None
+    assert placed.distribution is not None and placed.distribution.mass is not None
+    assert placed.distribution.mass.tolist() == [0.25, 0.75]
+
+
+def test_probabilities_may_miss_one_by_rounding() -> None:
+    assert sum((0.1,) * 10) != 1
+    known = Categorical((0.1,) * 10).distribution()
+    assert known.mass is not None and abs(known.mass.sum() - 1) < 1e-15
 
 
 def test_digits_are_the_real_scans() -> None:
@@ -262,6 +322,13 @@ def test_the_folder_is_root_then_the_environment_then_the_cache(monkeypatch: pyt
         {"source": "ring-8", "labelled": "yes"},
         {"source": "two-moons", "nose": 0.1},
         {"source": "mnist", "held_out": 10_001},
+        {"source": "categorical"},
+        {"source": "categorical", "probabilities": []},
+        {"source": "categorical", "probabilities": [0.5, 0.5 + 1e-8]},
+        {"source": "categorical", "probabilities": [0.5, 0.6, -0.1]},
+        {"source": "categorical", "probabilities": [1.0, 0.0]},
+        {"source": "categorical", "probabilities": [0.5, 0.5], "values": [1.0]},
+        {"source": "categorical", "probabilities": [0.5, 0.5], "values": [1.0, 1.0]},
         {"source": "svhn"},
     ],
     ids=str,
@@ -276,3 +343,4 @@ def test_settings_are_read_from_a_mapping() -> None:
     assert read('{"source": "gaussian", "mean": 1}') == Gaussian(mean=1.0)
     assert read('{"source": "ring-8", "labelled": true}') == Ring8(labelled=True)
     assert read('{"source": "mnist", "pages": 5000}') == Mnist(pages=5000)
+    assert read('{"source": "categorical", "probabilities": [0.5, 0.5]}') == Categorical((0.5, 0.5))

@@ -9,12 +9,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import multivariate_normal
 
 from ecosystem import metrics
+from ecosystem.distribution import Distribution
 from ecosystem.errors import ScenarioError
 from ecosystem.humans import Digits, Gaussian, Ring8, TwoMoons
-from ecosystem.metrics import Metric, Sample, jackknife, neighbours
+from ecosystem.humans.base import Endless, Humans
+from ecosystem.metrics import Metric, Sample, distances, jackknife
+from ecosystem.metrics.base import replicates
+from ecosystem.metrics.distances import Nearest
+from ecosystem.metrics.exact import bures
 from ecosystem.metrics.frechet import frechet
+from ecosystem.metrics.neighbours import tail
 from ecosystem.metrics.sliced import directions, wasserstein_1d
 from ecosystem.rng import stream
 
@@ -23,10 +30,22 @@ RING = Ring8(labelled=True)
 CENTRES = RING.centres()
 
 
+HELD_OUT = RING.open().draw(200, seed=0, who="held out", round=0, used=0).x
+
+
 def judged(x: NDArray[np.float64], y: NDArray[np.int64]) -> Sample:
-    """Points near the ring, as a perfect classifier and a user who likes the first mode see them."""
+    """Points near the ring, as a perfect classifier and a user who likes the first mode see them.
+
+    All is known of the model: its moments and its mass on each mode are those of the points.
+    """
     distance = np.linalg.norm(x[:, None] - CENTRES, axis=2)
-    return Sample(x, None, distance.argmin(axis=1), y, -distance.min(axis=1))
+    labels = distance.argmin(axis=1)
+    mean, covariance = x.mean(axis=0), np.cov(x.T, ddof=0)
+    mass = np.bincount(labels, minlength=8) / len(x)
+    log_prob = multivariate_normal(mean, covariance + 1e-6 * np.eye(2)).logpdf(HELD_OUT)
+    likes_the_last = -np.linalg.norm(CENTRES - CENTRES[-1], axis=1)
+    known = Distribution(mean, covariance, CENTRES, mass)
+    return Sample(x, None, labels, y, -distance.min(axis=1), known, log_prob, likes_the_last)
 
 
 def ring(who: str, n: int = N) -> Sample:
@@ -52,9 +71,22 @@ def normal(who: str, n: int, dims: int) -> NDArray[np.float64]:
     return stream(0, who, "test").standard_normal((n, dims))
 
 
-BY_NAME = {m.name: m for source in (RING, Digits()) for m in metrics.build(None, source.open())}
+def endless(name: str, known: Distribution) -> Humans:
+    """A ring whose distribution is said to be known."""
+    source = Endless(name, RING.sample, classes=1, held_out=100)
+    source.distribution = known
+    return source
+
+
+SMOOTH = endless("smooth", Distribution(np.zeros(2), np.eye(2)))
+DISCRETE = endless("discrete", Distribution.discrete(CENTRES, np.full(8, 1 / 8)))
+SOURCES = [RING.open(), Digits().open(), SMOOTH, DISCRETE]
+BY_NAME = {m.name: m for source in SOURCES for m in metrics.build(None, source)}
 ALL = [BY_NAME[name] for name in metrics.NAMES]
 every_metric = pytest.mark.parametrize("metric", ALL, ids=lambda m: m.name)
+every_sampled = pytest.mark.parametrize("metric", [m for m in ALL if not m.exact], ids=lambda m: m.name)
+EXACT = [m for m in ALL if m.exact]
+every_exact = pytest.mark.parametrize("metric", EXACT, ids=lambda m: m.name)
 
 # Laws ---------------------------------------------------------------------------------------------------
 
@@ -83,6 +115,16 @@ DAMAGES = [
     ("sliced-wasserstein", without_half_the_modes),
     ("precision", noisy),
     ("recall", without_half_the_modes),
+    ("tail-recall", without_half_the_modes),
+    ("gaussian-w2", noisy),
+    ("gaussian-w2", without_half_the_modes),
+    ("nll", noisy),
+    ("nll", without_half_the_modes),
+    ("mean-error", without_half_the_modes),
+    ("heterozygosity", without_half_the_modes),
+    ("outcomes", without_half_the_modes),
+    ("mean-exp-reward", without_half_the_modes),
+    ("between-modes", noisy),
     ("modes", without_half_the_modes),
     ("class-entropy", without_half_the_modes),
     ("class-tv", without_half_the_modes),
@@ -104,7 +146,7 @@ def test_every_metric_with_a_direction_is_damaged_above() -> None:
     assert {m.name for m in ALL if m.better != "neither"} == {name for name, _ in DAMAGES}
 
 
-@every_metric
+@every_sampled
 def test_the_standard_error_is_that_of_plain_deletion(metric: Metric) -> None:
     generated, human = ring("model", 101), ring("human", 90)
     kept = np.arange(101) % 8 != np.arange(8)[:, None]
@@ -119,12 +161,30 @@ def test_the_standard_error_is_that_of_plain_deletion(metric: Metric) -> None:
 def test_a_metric_applies_only_where_what_it_needs_is_known() -> None:
     human = ring("human")
     silent = {m.name for m in ALL if not m.applies(bare(human.x), human)}
-    assert silent == {"class-entropy", "class-tv", "agreement", "reward", "reward-variance"}
+    exact = {m.name for m in EXACT}
+    assert silent == {"class-entropy", "class-tv", "agreement", "reward", "reward-variance"} | exact
+    unknown_human = {m.name for m in ALL if not m.applies(human, bare(human.x))}
+    assert unknown_human == {"mean-error", "gaussian-w2"}, "which compare with what is known of the human source"
+
+
+@every_exact
+def test_an_exact_metric_looks_at_no_item(metric: Metric) -> None:
+    """So it has no sampling error, and the same value without a single sample."""
+    generated, human = ring("model"), ring("human")
+    none = generated.take(np.arange(0))
+    assert (len(none), none.distribution, none.atom_reward) == (0, generated.distribution, generated.atom_reward)
+    assert metric.applies(none, human.take(np.arange(0)))
+    assert metric.measure(none, human.take(np.arange(0))) == metric.measure(generated, human)
+    assert replicates(metric, generated, human) == []
+    assert jackknife(metric, generated, human) == 0.0
 
 
 @every_metric
 def test_a_model_that_makes_one_point_is_measured_too(metric: Metric) -> None:
     constant = judged(np.tile(CENTRES[0], (N, 1)), np.zeros(N, dtype=np.int64))
+    if metric.name == "log-std":
+        assert not metric.applies(constant, ring("human"))
+        return
     assert np.isfinite(metric.measure(constant, ring("human")))
     assert np.isfinite(jackknife(metric, constant, ring("human")))
 
@@ -132,19 +192,35 @@ def test_a_model_that_makes_one_point_is_measured_too(metric: Metric) -> None:
 # The registry -------------------------------------------------------------------------------------------
 
 
-def names_of(source: Ring8 | Digits | Gaussian | TwoMoons) -> list[str]:
-    return [metric.name for metric in metrics.build(None, source.open())]
+def names_of(source: Humans) -> list[str]:
+    return [metric.name for metric in metrics.build(None, source)]
+
+
+COMMON = {"frechet", "sliced-wasserstein", "variance", "reward", "reward-variance"}
+NEIGHBOURS = {"precision", "recall", "tail-recall"}
+MOMENTS = {"gaussian-w2", "model-variance", "log-std", "mean-error"}
+ATOMS = {"heterozygosity", "outcomes", "mean-exp-reward"}
 
 
 def test_a_source_gets_the_metrics_that_suit_it() -> None:
-    common = ["frechet", "sliced-wasserstein", "precision", "recall"]
-    rest = ["variance", "reward", "reward-variance"]
-    assert names_of(Gaussian()) == names_of(TwoMoons()) == [*common, *rest]
-    assert names_of(Ring8()) == names_of(Ring8(labelled=True)) == [*common, "modes", *rest]
+    vectors = COMMON | NEIGHBOURS | MOMENTS | {"nll"}
+    assert set(names_of(Gaussian().open())) == set(names_of(TwoMoons().open())) == set(names_of(SMOOTH)) == vectors
+    assert set(names_of(Ring8().open())) == vectors | {"modes", "between-modes"}
+    assert set(names_of(Ring8(labelled=True).open())) == vectors | {"modes", "between-modes"}
+    assert set(names_of(DISCRETE)) == COMMON | ATOMS | {"nll"}, "among ties there are no neighbourhoods"
+    unknown = Endless("unknown", RING.sample, classes=1, held_out=100)
+    assert set(names_of(unknown)) == vectors - MOMENTS
+    images = COMMON | NEIGHBOURS | {"class-entropy", "class-tv"}
     # The classifier knows the classes also where models are not told them; only prompts are missing then.
-    assert names_of(Digits(labelled=False)) == [*common, "class-entropy", "class-tv", *rest]
-    assert names_of(Digits()) == [*common, "class-entropy", "class-tv", "agreement", *rest]
-    assert set(names_of(Digits())) | set(names_of(Ring8())) == set(metrics.NAMES)
+    assert set(names_of(Digits(labelled=False).open())) == images
+    assert set(names_of(Digits().open())) == images | {"agreement"}
+
+
+def test_names_are_in_the_order_in_which_they_are_shown() -> None:
+    assert set(metrics.NAMES) == set(BY_NAME) and len(set(metrics.NAMES)) == len(metrics.NAMES)
+    for source in SOURCES:
+        found = names_of(source)
+        assert found == [name for name in metrics.NAMES if name in found]
 
 
 def test_metrics_can_be_named() -> None:
@@ -271,13 +347,126 @@ def test_real_digits_cover_real_digits() -> None:
 
 def test_blocks_change_nothing_and_bound_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = bare(normal("a", 2000, 2)), bare(normal("b", 2000, 2))  # 32 MB of distances
-    whole = BY_NAME["recall"].measure(a, b)
-    monkeypatch.setattr(neighbours, "BLOCK_BYTES", 2**20)
+    whole = BY_NAME["recall"].measure(bare(a.x), b)
+    monkeypatch.setattr(distances, "BLOCK_BYTES", 2**20)
     tracemalloc.start()
     assert BY_NAME["recall"].measure(a, b) == whole
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 6 * 2**20
+
+
+def test_radii_in_a_part_of_the_sample_are_those_of_the_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the list of neighbours is long enough (for eighths) or not (for a tenth, or where it is short)."""
+    x = normal("x", 150, 3)
+    draws = stream(0, "test", "subsets").random((6, 150))
+    subsets = np.concatenate([draws < 7 / 8, draws < 1 / 2, draws < 1 / 10, np.ones((1, 150), dtype=bool)])
+    for listed in (16, 4):
+        monkeypatch.setattr(distances, "LISTED", listed)
+        radii = Nearest(x).squared_radii(subsets, 3)
+        for keep, radius in zip(subsets, radii, strict=True):
+            expected = [np.sort(np.linalg.norm(x[keep] - p, axis=1))[3] for p in x[keep]]
+            assert np.allclose(np.sqrt(radius[keep]), expected)
+
+
+def test_the_tail_is_the_tenth_that_is_most_alone() -> None:
+    human = bare(normal("h", 200, 2))
+    chosen = tail(human)
+    alone = np.array([np.sort(np.linalg.norm(human.x - p, axis=1))[3] for p in human.x])
+    assert chosen.sum() == 20 and alone[chosen].min() > alone[~chosen].max()
+    assert np.linalg.norm(human.x[chosen], axis=1).mean() > 1.5 * np.linalg.norm(human.x[~chosen], axis=1).mean()
+    generated = bare(0.8 * normal("g", 150, 2))
+    expected = by_definition(human.x[chosen], generated.x, 3)
+    assert BY_NAME["tail-recall"].measure(generated, human) == pytest.approx(expected)
+
+
+def test_a_model_without_tails_loses_the_tail_before_the_rest() -> None:
+    """Points cut at 1.5 standard deviations: the bulk is covered as before, the tail nearly lost."""
+    human, x = bare(normal("h", 1000, 2)), normal("g", 2000, 2)
+    whole, cut = bare(x[:1000]), bare(x[np.linalg.norm(x, axis=1) < 1.5][:1000])
+    lost = {name: 1 - BY_NAME[name].measure(cut, human) / BY_NAME[name].measure(whole, human) for name in NEIGHBOURS}
+    assert lost["tail-recall"] > 0.8 > 0.4 > lost["recall"]
+
+
+def test_human_points_lie_between_modes_as_rarely_as_a_gaussian_says() -> None:
+    items = RING.open().draw(20_000, seed=0, who="between", round=0, used=0)
+    share, expected = BY_NAME["between-modes"].measure(bare(items.x), bare(items.x)), np.exp(-4.5)
+    assert share == pytest.approx(expected, abs=4 * np.sqrt(expected / 20_000))
+
+
+# Truth: exact metrics -----------------------------------------------------------------------------------
+
+
+def of(known: Distribution, **more: NDArray[np.float64]) -> Sample:
+    """No item, but all is known."""
+    dims = len(known.mean)
+    return Sample(np.empty((0, dims)), None, None, np.empty(0, dtype=np.int64), None, known, **more)
+
+
+def covariance(who: str, dims: int, rank: int | None = None) -> NDArray[np.float64]:
+    z = normal(who, dims, rank or dims)
+    found: NDArray[np.float64] = z @ z.T / dims
+    return found
+
+
+def test_exact_moments_by_hand() -> None:
+    model = of(Distribution(np.array([1.0, 3.0]), np.array([[4.0, 0.5], [0.5, 1.0]])))
+    human = of(Distribution(np.array([0.0, 1.0]), np.array([1.0, 1.0])))
+    assert BY_NAME["model-variance"].measure(model, human) == 2.5
+    assert BY_NAME["mean-error"].measure(model, human) == 2.5  # (1 + 4) / 2
+    assert BY_NAME["log-std"].measure(model, human) == pytest.approx(np.log(2) / 2)
+    assert BY_NAME["nll"].measure(of(model.distribution, log_prob=np.array([-1.0, -4.0])), human) == 2.5
+    assert BY_NAME["nll"].measure(of(model.distribution, log_prob=np.array([-1.0, -np.inf])), human) == np.inf
+
+
+def test_metrics_of_atoms_by_hand() -> None:
+    atoms, mass = np.arange(4.0)[:, None], np.array([0.5, 0.25, 0.25, 0.0])
+    model = of(Distribution.discrete(atoms, mass), atom_reward=np.log([1.0, 2.0, 4.0, 99.0]))
+    assert BY_NAME["heterozygosity"].measure(model, model) == 1 - 0.25 - 2 / 16
+    assert BY_NAME["outcomes"].measure(model, model) == 3
+    assert BY_NAME["mean-exp-reward"].measure(model, model) == pytest.approx(2.0)
+
+
+def test_heterozygosity_drifts_by_the_law_of_wright_and_fisher() -> None:
+    """Frequencies of n draws: in expectation 1 - 1/n of it is left. 4,000 generations, within 4 standard errors."""
+    n, mass = 20, np.array([0.4, 0.3, 0.2, 0.1])
+    draws = stream(0, "test", "drift").multinomial(n, mass, size=4000) / n
+    atoms = np.arange(4.0)[:, None]
+    metric, human = BY_NAME["heterozygosity"], of(Distribution.discrete(atoms, mass))
+    found = [metric.measure(of(Distribution.discrete(atoms, p)), human) for p in draws]
+    error = np.std(found, ddof=1) / np.sqrt(len(found))
+    assert abs(np.mean(found) - (1 - 1 / n) * metric.measure(human, human)) < 4 * error
+
+
+@pytest.mark.parametrize("dims", [1, 2, 7])
+def test_gaussian_w2_is_the_frechet_distance_of_samples_with_these_moments(dims: int) -> None:
+    """clean-fid on samples whose moments are exactly these, by another formula; and it is a mean over coordinates."""
+    shape = np.linalg.cholesky(covariance("a", dims) + np.eye(dims))
+    a, b = normal("a", 60, dims), normal("b", 80, dims) @ shape.T + 0.7
+    known = [Distribution(x.mean(axis=0), np.cov(x.T).reshape(dims, dims)) for x in (a, b)]
+    found = BY_NAME["gaussian-w2"].measure(of(known[0]), of(known[1]))
+    expected = frechet(a, b) if dims > 1 else (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
+    assert found * dims == pytest.approx(expected, rel=1e-6)
+    assert BY_NAME["gaussian-w2"].measure(of(known[1]), of(known[0])) == pytest.approx(found, rel=1e-9)
+
+
+def test_the_distance_of_covariances_keeps_its_laws() -> None:
+    s = covariance("s", 6)
+    diagonal = np.array([1.0, 4.0, 9.0, 0.0]), np.array([4.0, 4.0, 1.0, 1.0])
+    assert bures(*diagonal) == 1 + 0 + 4 + 1
+    assert bures(np.diag(diagonal[0]), diagonal[1]) == pytest.approx(6)
+    assert bures(s, 9 * s) == pytest.approx(4 * np.trace(s))  # (3 - 1)^2
+    flat = covariance("flat", 6, rank=2)
+    assert bures(s, s) < 1e-25 and bures(flat, flat) < 1e-15  # the root of nought is nought to 1e-8
+    assert bures(flat, np.zeros(6)) == pytest.approx(np.trace(flat))
+
+
+@pytest.mark.parametrize("step", [1e-3, 1e-6])
+def test_near_covariances_keep_their_distance_to_full_precision(step: float) -> None:
+    """tr S - 2 tr (S S')^1/2 + tr S' would lose it to rounding: here it is 1e-12 of the traces and less."""
+    s = covariance("s", 6)
+    near = (1 + step) ** 2 * s
+    assert bures(s, near) == pytest.approx(step**2 * np.trace(s), rel=1e-6)
 
 
 # Truth: the rest ----------------------------------------------------------------------------------------

@@ -6,22 +6,25 @@ The goldens in ``tests/goldens/`` are whole reports; after a wanted change write
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
 import math
 import os
 import re
+import time
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 from rich.cells import cell_len
 from rich.console import Console
+from scipy.stats import t as student
 from sklearn.datasets import load_digits
 
 from ecosystem.reports import (
@@ -34,18 +37,26 @@ from ecosystem.reports import (
     report,
     save_figures,
 )
+from ecosystem.reports.canvas import dashes
+from ecosystem.reports.charts import bands, predictions
+from ecosystem.reports.deviations import beyond, deviations
 from ecosystem.reports.layout import evenly
 from ecosystem.reports.pictures import otsu, shrunk
 from ecosystem.reports.scatter import Axes, panel
-from ecosystem.reports.sparks import Scale, bar, bin_width, binned, spark
-from ecosystem.reports.wording import count, number, with_interval
+from ecosystem.reports.sparks import Scale, bar, bin_width, binned, scale, spark
+from ecosystem.reports.wording import count, more_seeds, number, with_interval
+from ecosystem.rng import stream
 from ecosystem.summary import (
     BaselineMiss,
     ClaimSummary,
+    Definition,
     Evidence,
     GenerationSummary,
+    Holds,
     ProviderSummary,
+    Source,
     Summary,
+    Theory,
     Verdict,
     WebRound,
 )
@@ -95,6 +106,9 @@ def a_provider(verdict: Verdict, rate: float, generations: int, names: list[str]
         "verdict": verdict,
         "note": "",
         "evidence": evidence(effect, verdict) if generations else [],
+        "definitions": definitions(verdict),
+        "theory": {},
+        "sources": sources(dict.fromkeys(names, generations - 1), human=0.4) if generations > 1 else [],
         "baseline": {"held": True, "misses": []},
         "stopped": [],
         "generations": made,
@@ -112,9 +126,40 @@ def evidence(effect: float, verdict: Verdict) -> list[Evidence]:
             "low": effect * 0.93,
             "high": effect * 1.08,
             "reads": verdict,
+            "more_seeds": None,
         }
         for metric, start, end in (("frechet", 4.1, 4.1 * effect), ("recall", 0.62, 0.62 / effect))
     ]
+
+
+# The eight of Schaeffer et al., with the evidence of a world that has collapsed.
+MEANINGS = {
+    "catastrophic increase of population risk": "frechet 5.87 [5.46, 6.34] times its generation 0",
+    "any increase of population risk": "frechet 5.87 [5.46, 6.34] times its generation 0",
+    "asymptotically diverging population risk": "frechet gains 1.1 [1.0, 1.2] late, 0.3 early",
+    "change in scaling law": "needs runs at several data-set sizes",
+    "collapsing variance": "variance 0.17 [0.16, 0.18] times its generation 0",
+    "entanglement of real modes": "agreement -0.012 [-0.03, +0.006]",
+    "disappearance of the real tail": "needs tail-recall or outcomes, which was not measured",
+    "appearance of hallucinated data": "precision -0.094 [-0.11, -0.079]",
+}
+HOLD = {"collapsed": "yyy?yn?y", "degrading": "nyn?nn?n", "undecided": "??n??n??", "stable": "nnn?nn?n"}
+
+
+def definitions(verdict: str) -> list[Definition]:
+    words: dict[str, Holds] = {"y": "yes", "n": "no", "?": "undecided"}
+    held = zip(MEANINGS.items(), HOLD[verdict], strict=True)
+    return [{"name": name, "holds": words[mark], "evidence": evidence} for (name, evidence), mark in held]
+
+
+def sources(generations: dict[str, int], human: float) -> list[Source]:
+    """What is not human is shared among the makers, each of whose generations has a tenth more than the one before."""
+    row: list[Source] = [{"maker": "human", "generation": None, "share": human}]
+    for maker, before in generations.items():
+        weights = [1.1**n for n in range(before)]
+        shares = ((1 - human) / len(generations) * weight / sum(weights) for weight in weights)
+        row += [{"maker": maker, "generation": n, "share": share} for n, share in enumerate(shares)]
+    return row
 
 
 def a_web(rounds: int) -> list[WebRound]:
@@ -142,6 +187,7 @@ CLAIMS: list[ClaimSummary] = [
         "low": 2.41,
         "high": 2.52,
         "evidence": "0.27 at round 0, 0.70 at round 11, larger in 4 of 4 seeds",
+        "more_seeds": None,
     },
     {
         "text": "frechet of alpha is bounded within 2.0 times its own generation 0",
@@ -150,22 +196,28 @@ CLAIMS: list[ClaimSummary] = [
         "low": 5.46,
         "high": 6.34,
         "evidence": "reaches 2.0 at generation 5 and 5.9 at generation 11; the interval lies above the bound",
+        "more_seeds": None,
     },
     {
         "text": "recall of beta is lower than recall of gamma",
         "verdict": "undecided",
-        "effect": None,
-        "low": None,
-        "high": None,
-        "evidence": "one seed more would decide",
+        "effect": -0.008,
+        "low": -0.021,
+        "high": 0.005,
+        "evidence": "difference from gamma",
+        "more_seeds": 7,
     },
 ]
 
 
 def a_summary(generations: int = 12) -> Summary:
     names = ["alpha", "beta", "gamma"]
+    alpha, gamma = a_provider("collapsed", 0.16, generations, names), a_provider("stable", 0.004, generations, names)
     beta = a_provider("degrading", 0.08, (generations + 1) // 2, names, every=2)
     beta["note"] = "retrained every second round: half as many generations as the others"
+    for provider, human in ((alpha, 0.4), (beta, 0.7), (gamma, 0.1)):
+        before = {"alpha": generations - 1, "beta": generations // 2, "gamma": generations - 1}
+        provider["sources"] = sources(before, human) if generations > 1 else []
     return {
         "scenario": "three-labs",
         "question": "Three labs scrape one web and each other. Who drifts, and do they converge?",
@@ -182,9 +234,9 @@ def a_summary(generations: int = 12) -> Summary:
         },
         "verdict": "collapsed",
         "providers": {
-            "alpha": a_provider("collapsed", 0.16, generations, names),
+            "alpha": alpha,
             "beta": beta,
-            "gamma": a_provider("stable", 0.004, generations, names),
+            "gamma": gamma,
         },
         "web": a_web(12),
         "claims": CLAIMS,
@@ -195,6 +247,74 @@ def a_summary(generations: int = 12) -> Summary:
             "class-entropy": {"unit": "bits", "better": "neither"},
             "nll": {"unit": "nats", "better": "lower"},
         },
+    }
+
+
+CONTRACTION = (
+    "I. Shumailov et al., AI models collapse when trained on recursively generated data, 2024, arXiv:2305.17493"
+)
+WALK = "S. Alemohammad et al., Self-consuming generative models go MAD, 2023, arXiv:2307.01850"
+
+
+def a_gaussian_world(seeds: int = 100, generations: int = 100, pages: int = 1000) -> Summary:
+    """A Gaussian refitted to its own pages alone, really: E[variance] = (1 - 1/n)^t, E[shift^2] = 1 - (1 - 1/n)^t."""
+    rng = stream(0, "gaussian", "refits")
+    variance, mean, measured = np.ones(seeds), np.zeros(seeds), []
+    for _ in range(generations):
+        measured.append((variance, mean**2))
+        mean = mean + np.sqrt(variance / pages) * rng.standard_normal(seeds)
+        variance = variance * rng.chisquare(pages - 1, seeds) / pages
+    kept = (1 - 1 / pages) ** np.arange(generations)
+    values = {"variance": np.array([v for v, _ in measured]), "shift": np.array([m for _, m in measured])}
+    summary = a_summary(generations)
+    lab = summary["providers"]["alpha"]
+    lab["model"], lab["family"] = "gaussian", "gaussian"
+    lab["sources"] = [{"maker": "lab", "generation": generations - 2, "share": 1.0}]
+    for row in lab["generations"]:
+        n = row["generation"]
+        row["metrics"] = {name: float(x[n].mean()) for name, x in values.items()}
+        row["spread"] = {name: float(x[n].std(ddof=1)) for name, x in values.items()}
+        row["data_set"] = {"pages": pages, "human": pages * (n == 0), "synthetic": pages * (n > 0), "by_maker": {}}
+        row["data_set"]["by_maker"] = {"lab": pages} if n else {"human": pages}
+    lab["theory"] = {
+        "variance": a_theory("contraction by refitting", CONTRACTION, values["variance"], kept),
+        "shift": a_theory("random walk of the mean", WALK, values["shift"], 1 - kept),
+    }
+    lab["evidence"] = [{**evidence(9.0, "collapsed")[0], "metric": "sliced-wasserstein", "start": 0.1, "end": 0.9}]
+    summary["humans"].update({"source": "gaussian", "shape": [1], "classes": 1, "classifier_accuracy": None})
+    summary["scenario"], summary["seeds"], summary["rounds"] = "gaussian-alone", list(range(seeds)), generations
+    summary["question"] = "A Gaussian is refitted to its own samples. Does it shrink as it must?"
+    summary["providers"], summary["web"], summary["claims"] = {"lab": lab}, a_web(generations), []
+    summary["metrics"] = {"variance": {"unit": "", "better": "neither"}, "shift": {"unit": "", "better": "lower"}}
+    return summary
+
+
+def a_theory(oracle: str, source: str, measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> Theory:
+    """(generations, seeds) against (generations,)."""
+    error = measured.std(axis=1, ddof=1) / math.sqrt(measured.shape[1])
+    apart = np.abs(measured.mean(axis=1) - predicted) / np.where(error > 0, error, np.inf)
+    return {
+        "oracle": oracle,
+        "source": source,
+        "values": predicted.tolist(),
+        "error": error.tolist(),
+        "deviation": float(apart.max()),
+        "at": int(apart.argmax()),
+    }
+
+
+def a_theory_of(provider: ProviderSummary, metric: str, largest: float) -> Theory:
+    """A closed form from which the measurement departs more and more, to `largest` standard errors of 0.01."""
+    values = [row["metrics"][metric] for row in provider["generations"]]
+    steps = max(len(values) - 1, 1)
+    predicted = [None if x is None else x - 0.01 * largest * n / steps for n, x in enumerate(values)]
+    return {
+        "oracle": "second moments of the data flow",
+        "source": CONTRACTION,
+        "values": predicted,
+        "error": [0.01] * len(values),
+        "deviation": largest,
+        "at": len(values) - 1,
     }
 
 
@@ -272,6 +392,11 @@ def a_small_summary() -> Summary:
     missed: BaselineMiss = {"metric": "recall", "card": 0.62, "run": 0.31}
     summary["providers"]["alpha"]["baseline"] = {"held": False, "misses": [missed]}
     summary["providers"]["beta"]["stopped"] = [{"seed": 2, "round": 3, "why": "the loss is not finite"}]
+    for name, provider in summary["providers"].items():
+        kept = [s for s in provider["sources"] if s["maker"] != "gamma"]
+        provider["sources"] = [{**s, "share": s["share"] / math.fsum(k["share"] for k in kept)} for s in kept]
+        provider["theory"] = {"recall": a_theory_of(provider, "recall", 4.4 if name == "alpha" else 1.2)}
+    summary["providers"]["beta"]["evidence"][1].update({"reads": "undecided", "more_seeds": 12})
     last = summary["providers"]["beta"]["generations"][-1]
     last["lambda"], last["synthetic_share"] = None, 1.0
     return summary
@@ -283,9 +408,12 @@ COLOURED = replace(UNICODE, colour=True)
 
 
 @pytest.mark.parametrize("encoding", STYLES)
-@pytest.mark.parametrize("kind", GALLERIES)
+@pytest.mark.parametrize("kind", [*GALLERIES, "gaussian"])
 def test_a_whole_report_is_as_it_was_when_someone_looked_at_it(encoding: str, kind: str) -> None:
-    text = text_of(a_small_summary(), GALLERIES[kind](3), 80, STYLES[encoding])
+    if kind == "gaussian":
+        text = text_of(a_gaussian_world(), None, 100, STYLES[encoding])
+    else:
+        text = text_of(a_small_summary(), GALLERIES[kind](3), 80, STYLES[encoding])
     golden = GOLDENS / f"report-{kind}-{encoding}.txt"
     if os.environ.get("ECOSYSTEM_WRITE_GOLDENS"):
         GOLDENS.mkdir(exist_ok=True)
@@ -321,6 +449,19 @@ def summary_of_missing_numbers() -> Summary:
         for e in provider["evidence"]:
             e.update({"start": None, "end": math.nan, "effect": math.nan, "low": None, "high": math.inf})
         provider["vote_share"] = [None, math.nan] * 6
+        broken = [None, math.nan, 1.0, math.inf] * 3
+        said: Theory = {
+            "oracle": "",
+            "source": "",
+            "values": broken,
+            "error": broken[1:],
+            "deviation": None,
+            "at": None,
+        }
+        provider["theory"] = {"recall": said, "never-measured": {**said, "error": [], "deviation": math.nan}}
+        provider["definitions"] = provider["definitions"][3:]
+        provider["sources"] = [{"maker": "alpha", "generation": None, "share": math.nan}]
+        del provider["evidence"][0]["more_seeds"]  # type: ignore[misc]
     summary["web"][3].update({"synthetic_share": math.nan, "lineage": math.nan, "pages": math.nan})
     return summary
 
@@ -333,6 +474,10 @@ def summary_of_long_names(providers: int = 6) -> Summary:
     summary["question"] = "Does λ → ∞, “quoted” – or [bold]not[/bold]?\n" * 4
     summary["providers"] = {name: a_provider("stable", 0.01, 5, names) for name in names}
     for provider in summary["providers"].values():
+        for d in provider["definitions"]:
+            d["name"], d["holds"], d["evidence"] = d["name"] * 3, "yes", d["evidence"] * 3
+        told = a_theory_of(provider, "recall", 123456.7)
+        provider["theory"] = {"metric-" * 9: {**told, "oracle": told["oracle"] * 5, "source": told["source"] * 3}}
         provider["model"] = "a-model-" * 12
         for e in provider["evidence"]:
             e["metric"] = "frechet-distance-" * 4
@@ -349,7 +494,9 @@ def summary_of_one_generation() -> Summary:
 
 def summary_of_many_generations() -> Summary:
     summary = a_summary(100)
-    summary["seeds"], summary["web"], summary["rounds"] = list(range(20)), a_web(100), 100
+    summary["seeds"], summary["web"], summary["rounds"] = list(range(100)), a_web(100), 100
+    for provider in summary["providers"].values():
+        provider["theory"] = {m: a_theory_of(provider, m, 2.5) for m in ("frechet", "recall", "class-entropy")}
     return summary
 
 
@@ -365,10 +512,12 @@ SUMMARIES = {
     "long names": summary_of_long_names,
     "one generation": summary_of_one_generation,
     "100 generations": summary_of_many_generations,
+    "theory": a_gaussian_world,
 }
 CONSOLES = {
     "colour": (COLOURED, "truecolor", 120),
     "sixteen colours": (UNICODE, "standard", 80),
+    "a pipe": (UNICODE, None, 100),
     "ascii": (ASCII, None, 80),
 }
 
@@ -521,6 +670,236 @@ def test_effects_and_counts() -> None:
     assert [count(x, UNICODE) for x in (40.0, 12.5, 1520.25)] == ["40", "12.5", "1520"]
 
 
+# ------------------------------------------------------------------------------ theory, data flow, definitions
+
+
+def section_of(text: str, title: str) -> list[str]:
+    """The lines of one section."""
+    return re.split(r"\n+(?:── |Reproduce:)", text.split(f"── {title} ─")[1])[0].splitlines()[1:]
+
+
+TITLES = ("What collapse means here", "Theory", "Data flow")
+
+
+def without_news(summary: Summary) -> Summary:
+    """As summaries were before there were closed forms, definitions and the rows of W."""
+    old: Any = copy.deepcopy(summary)
+    for provider in old["providers"].values():
+        del provider["theory"], provider["definitions"], provider["sources"]
+        for e in provider["evidence"]:
+            del e["more_seeds"]
+    for claim in old["claims"]:
+        del claim["more_seeds"]
+    return cast(Summary, old)
+
+
+def test_new_sections_are_there_where_there_is_something_to_say(tmp_path: Path) -> None:
+    empty = a_small_summary()
+    for provider in empty["providers"].values():
+        provider["theory"], provider["definitions"], provider["sources"] = {}, [], []
+        provider["evidence"] = [{**e, "more_seeds": None} for e in provider["evidence"]]
+    empty["claims"] = [{**claim, "more_seeds": None} for claim in empty["claims"]]
+    text = text_of(empty, None, 80, UNICODE)
+    for title in TITLES:
+        assert f" {title} ─" in text_of(a_small_summary(), None, 80, UNICODE)
+        assert f" {title} ─" not in text
+    assert "collapse by" not in text
+    assert text == text_of(without_news(a_small_summary()), None, 80, UNICODE), "a summary on file still prints"
+    assert save_figures(without_news(a_small_summary()), None, tmp_path)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("name", ["gaussian", "three labs"])
+def test_theory_stands_under_what_was_measured(name: str, width: int) -> None:
+    """Every number told is that of its generation, the last always among them, and the sparks lie on one scale."""
+    summary = a_gaussian_world() if name == "gaussian" else summary_of_many_generations()
+    lines = section_of(text_of(summary, None, width, UNICODE), "Theory")
+    heads = [i for i, line in enumerate(lines) if line.startswith("    generation ")]
+    for head, provider in zip(heads, summary["providers"].values(), strict=True):
+        told = [int(word) for word in lines[head].removesuffix("by generation").split()[1:]]
+        assert told[-1] == len(provider["generations"]) - 1
+        assert len(told) >= 4
+        rows = [line.split() for line in lines[head:] if line.startswith(("    measured", "    predicted"))]
+        for i, (metric, theory) in enumerate(provider["theory"].items()):
+            values = [row["metrics"][metric] for row in provider["generations"]]
+            measured, predicted = rows[2 * i][1:], rows[2 * i + 1][1:]
+            assert measured[: len(told)] == [number(values[n], UNICODE) for n in told]
+            assert predicted[: len(told)] == [number(theory["values"][n], UNICODE) for n in told]
+            on = scale([values, theory["values"]])
+            each = next(w for w in range(1, 101) if len(spark(values, on, w, UNICODE)) == len(measured[-1]))
+            assert predicted[-1] == spark(theory["values"], on, each, UNICODE)
+
+
+def test_deviations_are_in_standard_errors() -> None:
+    provider = a_gaussian_world()["providers"]["lab"]
+    told = provider["theory"]["variance"]
+    apart = deviations(provider, "variance")
+    known = [abs(d) for d in apart if d is not None]
+    assert apart[0] == 0.0, "at generation 0 the two are equal, and have no standard error"
+    assert max(known) == pytest.approx(told["deviation"])
+    assert known.index(max(known)) == told["at"]
+    assert max(known) < 4, "the closed form is true of the refits it is held against"
+
+
+def test_how_often_noise_alone_deviates_is_students_t() -> None:
+    for limit, freedom in itertools.product((0.5, 3.0), (1, 2, 3, 7, 19, 99)):
+        assert beyond(limit, freedom) == pytest.approx(2 * student.sf(limit, freedom), rel=1e-9)
+    text = " ".join(text_of(a_gaussian_world(8), None, 80, UNICODE).split())
+    assert "full at 3, which normal noise exceeds at one generation in 50." in text
+
+
+def test_what_is_beyond_three_standard_errors_is_red() -> None:
+    """alpha departs by 1.1, 2.2, 3.3 and 4.4 standard errors, beta by 1.2 at the most."""
+    text = text_of(a_small_summary(), None, 80, UNICODE, "standard")
+    rows = [line for line in text.splitlines() if plain(line).startswith("    deviation")]
+    red = [re.findall(r"\x1b\[1;31m(.*?)\x1b", row) for row in rows]
+    assert red == [["+3.3", "+4.4", "▇", "▇"], []]
+    assert "+1.1" in plain(rows[0])
+    assert "\x1b[1;31mlargest deviation 4.4 se at generation 4\x1b" in text
+    assert "\x1b[2mlargest deviation 1.2 se at generation 2\x1b" in text
+
+
+def test_without_standard_errors_no_deviation_is_told() -> None:
+    summary = a_small_summary()
+    for provider in summary["providers"].values():
+        provider["theory"]["recall"].update({"error": [None] * 5, "deviation": None, "at": None})
+    lines = section_of(text_of(summary, None, 80, UNICODE), "Theory")
+    assert sum("no standard error: fewer than two seeds" in line for line in lines) == 2
+    assert not any(line.startswith("    deviation") for line in lines)
+    for provider in summary["providers"].values():
+        provider["theory"]["recall"]["error"] = [0.0] * 5
+    lines = section_of(text_of(summary, None, 80, UNICODE), "Theory")
+    assert sum("another number than predicted" in line for line in lines) == 2
+    assert any(re.search(r"deviation +∞ +∞ +∞", line) for line in lines)
+
+
+def test_a_counted_share_has_a_theory_as_a_metric_has() -> None:
+    summary = a_small_summary()
+    alpha = summary["providers"]["alpha"]
+    shares: list[float | None] = [row["synthetic_share"] for row in alpha["generations"]]
+    told: Theory = {**alpha["theory"]["recall"], "values": shares, "deviation": None, "at": None}
+    alpha["theory"] = {"synthetic-share": {**told, "error": [0.0] * 5}}
+    text = "\n".join(section_of(text_of(summary, None, 80, UNICODE), "Theory"))
+    assert re.search(rf"measured +{number(shares[1], UNICODE)} ", text)
+    assert "as predicted in every seed" in text
+
+
+def test_sources_are_cited_once_each() -> None:
+    text = " ".join(" ".join(section_of(text_of(a_gaussian_world(), None, 80, UNICODE), "Theory")).split())
+    assert text.count(CONTRACTION) == text.count(WALK) == 1
+    assert f"[1] {CONTRACTION} [2] {WALK}" in text
+    assert "refitting [1]" in text
+    assert "mean [2]" in text
+
+
+def test_a_row_of_w_is_all_of_a_data_set() -> None:
+    """At every width, with as many makers as fit and the others added up."""
+    for width, providers in itertools.product((80, 120), (1, 3, 5, 8)):
+        names = [f"provider{i}" for i in range(providers)]
+        summary = a_summary()
+        summary["providers"] = {name: a_provider("stable", 0.01, 5, names) for name in names}
+        lines = section_of(text_of(summary, None, width, UNICODE), "Data flow")
+        rows = [re.findall(r"([\d.]+) %", line) for line in lines if line.startswith("  provider") and "%" in line]
+        assert len(rows) == providers
+        assert all(sum(map(float, row)) == pytest.approx(100, abs=0.05 * len(row) + 0.01) for row in rows)
+        assert ("(others)" in "".join(lines)) == (len(rows[0]) < providers + 1)
+
+
+def test_shares_are_drawn_at_the_generation_that_made_them() -> None:
+    """A maker's columns line up over all data sets; a generation that is in none of a row leaves a blank."""
+    summary = a_summary(5)
+    rows: dict[str, list[tuple[str, int | None, float]]] = {
+        "alpha": [("human", None, 0.3), ("alpha", 2, 0.1), ("alpha", 3, 0.6)],
+        "beta": [("alpha", 0, 0.6), ("beta", 1, 0.4)],
+        "gamma": [("human", None, 0.4), ("alpha", 1, 0.3), ("alpha", 3, 0.3)],
+    }
+    for name, row in rows.items():
+        summary["providers"][name]["sources"] = [{"maker": m, "generation": n, "share": s} for m, n, s in row]
+    lines = section_of(text_of(summary, None, 80, UNICODE), "Data flow")
+    assert [line.rstrip() for line in lines[-7:]] == [
+        "  provider  gen   human  alpha   beta",
+        "                         g0–g3   g1",
+        "  alpha       4  30.0 %  70.0 %  0.0 %",
+        "                           ▂▇",
+        "  beta        2   0.0 %  60.0 %  40.0 %",
+        "  gamma       4  40.0 %  60.0 %  0.0 %",
+        "                          ▇ ▇",
+    ]
+
+
+def test_many_generations_share_a_character_by_their_mean() -> None:
+    """Equal shares are equal characters, the last of them too, although fewer generations are left for it."""
+    summary = a_gaussian_world()
+    lab = summary["providers"]["lab"]
+    lab["sources"] = [{"maker": "lab", "generation": n, "share": 0.01} for n in range(100)]
+    lines = section_of(text_of(summary, None, 80, UNICODE), "Data flow")
+    assert lines[-1].strip() == "▇" * 34
+    assert "one character for each 3 generations (their mean)" in " ".join(" ".join(lines).split())
+
+
+def test_definitions_are_marked_for_each_provider() -> None:
+    lines = section_of(text_of(a_summary(), None, 80, UNICODE), "What collapse means here")
+    marks = {words[0]: words[-3:] for line in lines if (words := line.split()) and len(words) > 4}
+    columns = [HOLD[word] for word in ("collapsed", "degrading", "stable")]
+    for i, name in enumerate(MEANINGS):
+        wanted = [{"y": "yes", "n": "no", "?": "?"}[column[i]] for column in columns]
+        assert any(line.split() == [str(i + 1), *name.split(), *wanted] for line in lines), marks
+
+
+def test_verdicts_say_by_which_definitions() -> None:
+    text = text_of(a_summary(), None, 120, UNICODE)
+    assert "collapsed  alpha  collapse by definitions 1, 2, 3, 5, 8  flow-matching-digits" in text
+    assert "degrading  beta  collapse by definition 2  flow-matching-digits" in text
+    assert "stable     gamma  flow-matching-digits (flow matching), 12 generations" in text
+
+
+def test_evidence_is_given_for_what_holds_and_for_what_nobody_knows() -> None:
+    lines = section_of(text_of(a_summary(), None, 80, UNICODE), "What collapse means here")
+    evidence = [" ".join(line.split()) for line in lines[lines.index("") + 1 :] if line]
+    meanings = list(MEANINGS.values())
+    assert evidence == [
+        f"alpha 1, 2 {meanings[0]}",
+        *(f"{n} {meanings[n - 1]}" for n in (3, 5, 8)),
+        f"beta 2 {meanings[1]}",
+        f"all 4 {meanings[3]}",
+        f"7 {meanings[6]}",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_one_provider_has_all_of_its_evidence(width: int) -> None:
+    lines = section_of(text_of(a_gaussian_world(), None, width, UNICODE), "What collapse means here")
+    told = " ".join(" ".join(lines).split())
+    for (name, evidence), mark in zip(MEANINGS.items(), HOLD["collapsed"], strict=True):
+        n = 1 + list(MEANINGS).index(name)
+        assert f"{ {'y': 'yes', 'n': 'no', '?': '?'}[mark] } {n} {name} {evidence}" in told
+    assert len(lines) <= 2 * len(MEANINGS) + 3
+
+
+def test_what_is_undecided_says_how_many_seeds_would_decide() -> None:
+    text = " ".join(text_of(a_small_summary(), None, 80, UNICODE).split())
+    assert "recall: about 12 more seeds would decide" in text
+    assert "difference from gamma; about 7 more seeds would decide" in text
+    assert text.count("more seeds would decide") == 2, "what is decided needs no more"
+    assert more_seeds(1) == "about 1 more seed would decide"
+
+
+def test_many_seeds_are_reproduced_by_a_range() -> None:
+    summary = a_gaussian_world()
+    assert text_of(summary, None, 80, UNICODE).splitlines()[-1].endswith("gaussian-alone --seeds 0-99")
+    summary["seeds"].remove(50)
+    assert ",49,51," in text_of(summary, None, 80, UNICODE).replace("\n", "")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_hundred_seeds_and_generations_are_told_at_once_and_as_briefly_as_twenty(width: int) -> None:
+    summary = a_gaussian_world()
+    began = time.process_time()
+    lines = text_of(summary, None, width, UNICODE).splitlines()
+    assert time.process_time() - began < 1
+    assert len(lines) <= len(text_of(a_gaussian_world(20, 20), None, width, UNICODE).splitlines()) + 2
+
+
 # -------------------------------------------------------------------------------------------- how it is drawn
 
 
@@ -625,6 +1004,47 @@ def test_figures_are_the_same_bytes_each_time(kind: str, tmp_path: Path) -> None
         for name in ("once", "again")
     )
     assert once == again
+
+
+def pixels_of(summary: Summary, path: Path, colour: str) -> int:
+    """How many pixels of the curves have exactly that colour."""
+    image = np.asarray(Image.open(save_figures(summary, None, path)[0]).convert("RGB"))
+    return int((image == ImageColor.getrgb(colour)).all(axis=-1).sum())
+
+
+def test_theory_is_dashed_over_the_curves(tmp_path: Path) -> None:
+    """In the provider's colour, darkened, with an entry in the legend; and nothing where there is no theory."""
+    summary, dark = a_gaussian_world(), "#003350"
+    bare = copy.deepcopy(summary)
+    bare["providers"]["lab"]["theory"] = {}
+    assert pixels_of(summary, tmp_path, dark) > 100
+    assert pixels_of(bare, tmp_path, dark) == 0
+    once, again = (save_figures(summary, None, tmp_path / name)[0].read_bytes() for name in ("once", "again"))
+    assert once == again
+
+
+def test_a_closed_form_far_from_the_measurement_is_still_in_the_picture() -> None:
+    summary = a_gaussian_world()
+    lab = summary["providers"]["lab"]
+    lab["theory"]["variance"]["values"] = [3.0] * 100
+    series = [bands(lab, "variance"), predictions(lab, "variance")]
+    for low, value, high in (band for one in series for band in one if band):
+        assert low <= value <= high <= 3.0
+    assert predictions(lab, "shift")[0] == (0.0, 0.0, 0.0)
+    assert predictions(lab, "recall") == []
+
+
+@pytest.mark.parametrize("corners", [[(0, 0), (70, 0)], [(0, 0), (3, 4), (3, 40), (3, 40), (-20, 40)], [(5, 5)], []])
+def test_dashes_cover_four_pixels_in_seven_and_lie_on_the_line(corners: list[tuple[float, float]]) -> None:
+    def length(line: list[tuple[float, float]]) -> float:
+        return sum(itertools.starmap(math.dist, itertools.pairwise(line)))
+
+    whole, rest = divmod(length(corners), 7)
+    found = list(dashes(corners))
+    assert sum(map(length, found)) == pytest.approx(4 * whole + min(rest, 4))
+    sides = list(itertools.pairwise(corners))
+    for point in itertools.chain(*found):
+        assert min(math.dist(a, point) + math.dist(point, b) - math.dist(a, b) for a, b in sides) < 1e-9
 
 
 def test_without_a_gallery_there_are_only_curves(tmp_path: Path) -> None:

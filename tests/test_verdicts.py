@@ -6,25 +6,25 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from ecosystem import grammar
+from ecosystem import agreement, grammar
+from ecosystem.estimates import Estimate, Interval, Series, change, interval, log_ratio, more_seeds, more_seeds_for
 from ecosystem.rng import stream
 from ecosystem.scenarios import Claim
 from ecosystem.scenarios import Than as ThanSettings
 from ecosystem.verdicts import (
     DISTANCES,
     DIVERSITIES,
+    LONE,
+    VARIANCE,
     WORST_FIRST,
-    Estimate,
-    Interval,
-    Series,
-    change,
     evidence,
     in_words,
-    interval,
     judge,
-    log_ratio,
+    log_change,
     of_provider,
     of_run,
     provider_series,
@@ -114,6 +114,68 @@ def test_log_ratio_has_a_floor():
     assert ratio(0.0, 0.0) == 0
 
 
+def test_ratios_too_large_for_a_number_stay_numbers():
+    found = Interval(2.0, -5000.0, 5000.0).exp()
+    assert (found.effect, found.low) == (pytest.approx(math.exp(2)), 0.0)
+    assert math.isfinite(found.high) and found.high > 1e300
+
+
+# More seeds
+
+
+def above_zero(found):
+    return found.low > 0
+
+
+@pytest.mark.parametrize(("mean", "spread", "seeds"), [(1, 1, 2), (0.3, 1, 4), (0.1, 1, 8), (0.05, 1, 3), (1, 4, 3)])
+def test_more_seeds_are_the_fewest_that_decide(mean, spread, seeds):
+    """Counted one by one with SciPy's interval."""
+    counts = range(seeds + 1, 10_001)
+    lows = (stats.t.interval(0.95, s - 1, loc=mean, scale=spread / math.sqrt(s))[0] for s in counts)
+    first = next(s for s, low in zip(counts, lows, strict=True) if low > 0)
+    assert more_seeds(mean, spread, seeds, above_zero) == first - seeds
+
+
+def test_so_many_more_seeds_of_the_same_kind_do_decide_and_one_fewer_does_not():
+    seen = stream(0, "test", "seen").standard_normal(4) + 0.3
+    more = more_seeds_for([Estimate(v) for v in seen], above_zero)
+    assert more > 1
+    for count, decides in ((more, True), (more - 1, False)):
+        z = stream(0, "test", "others").standard_normal(4 + count)
+        z = (z - z.mean()) / z.std(ddof=1)
+        found = interval([Estimate(v) for v in seen.mean() + seen.std(ddof=1) * z])
+        assert above_zero(found) is decides
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "seeds"),
+    [
+        (1.0, 0.1, 4),  # decided
+        (0.0, 1.0, 4),  # never
+        (-1.0, 1.0, 4),  # never
+        (1e-3, 1.0, 4),  # by 3.8 million seeds, which nobody has
+        (1.0, 1.0, 1),  # one seed has no spread
+        (math.nan, 1.0, 4),
+        (1.0, math.inf, 4),
+    ],
+)
+def test_there_are_no_more_seeds_where_they_would_not_tell(mean, spread, seeds):
+    assert more_seeds(mean, spread, seeds, above_zero) is None
+
+
+@given(st.floats(0.01, 2), st.floats(0.1, 5), st.integers(2, 50))
+def test_less_spread_and_a_larger_effect_need_no_more_seeds(mean, spread, seeds):
+    def needed(m, s):
+        found = more_seeds(m, s, seeds, above_zero)
+        return found if found is not None else 0 if above_zero(Interval(m, m - half(s), m)) else math.inf
+
+    def half(s):
+        return stats.t.ppf(0.975, seeds - 1) * s / math.sqrt(seeds)
+
+    assert needed(mean, spread / 2) <= needed(mean, spread)
+    assert needed(2 * mean, spread) <= needed(mean, spread)
+
+
 # Series
 
 
@@ -122,6 +184,13 @@ def test_the_end_is_the_mean_of_the_last_quarter(length, tail):
     values = stream(0, "test", "series").random(length)
     assert series(values).start().value == values[0]
     assert series(values).end().value == pytest.approx(values[-tail:].mean())
+
+
+@given(st.floats(-1e9, 1e9), st.integers(1, 60))
+def test_what_does_not_change_has_exactly_no_change(value, length):
+    """A mean of equal numbers is that number to the last bit; else rounding would be a sure increase."""
+    flat = series([value] * length)
+    assert flat.end() == flat.start()
 
 
 def test_the_replicates_of_the_end_are_means_as_well():
@@ -143,28 +212,36 @@ def test_what_is_missing_at_the_end_is_not_made_up():
 
 
 @pytest.mark.parametrize(
-    ("effect", "low", "high", "distance", "diversity"),
+    ("effect", "low", "high", "distance", "diversity", "variance"),
     [
-        (1.0, 0.9, 1.1, "stable", "stable"),
-        (1.0, 0.8, 1.25, "stable", "stable"),
-        (1.0, 0.79, 1.1, "undecided", "stable"),  # more diversity is no harm, however uncertain how much
-        (1.0, 0.9, 1.26, "undecided", "undecided"),
-        (1.1, 1.05, 1.2, "stable", "stable"),  # surely worse, and surely within the margin
-        (1.2, 1.1, 1.3, "undecided", "undecided"),
-        (1.24, 1.2, 1.3, "undecided", "undecided"),
-        (1.25, 1.01, 1.6, "degrading", "degrading"),
-        (1.3, 0.99, 1.7, "undecided", "undecided"),
-        (3.0, 1.9, 5.0, "degrading", "degrading"),
-        (3.0, 2.01, 5.0, "degrading", "collapsed"),
-        (0.8, 0.7, 0.99, "improving", "stable"),
-        (0.8, 0.5, 1.01, "undecided", "stable"),
-        (0.5, 0.1, 1.3, "undecided", "undecided"),
-        (0.1, 0.05, 0.2, "improving", "stable"),
+        (1.0, 0.9, 1.1, "stable", "stable", "stable"),
+        (1.0, 0.8, 1.25, "stable", "stable", "stable"),
+        (1.0, 0.79, 1.1, "undecided", "stable", "undecided"),  # more diversity is no harm, however uncertain how much
+        (1.0, 0.9, 1.26, "undecided", "undecided", "undecided"),
+        (1.1, 1.05, 1.2, "stable", "stable", "stable"),  # surely worse, and surely within the margin
+        (1.2, 1.1, 1.3, "undecided", "undecided", "undecided"),
+        (1.24, 1.2, 1.3, "undecided", "undecided", "undecided"),
+        (1.25, 1.01, 1.6, "degrading", "degrading", "degrading"),
+        (1.3, 0.99, 1.7, "undecided", "undecided", "undecided"),
+        (3.0, 1.9, 5.0, "degrading", "degrading", "degrading"),
+        (3.0, 2.01, 5.0, "degrading", "collapsed", "collapsed"),
+        (0.8, 0.7, 0.99, "improving", "stable", "undecided"),
+        (0.8, 0.5, 1.01, "undecided", "stable", "undecided"),
+        (0.5, 0.1, 1.3, "undecided", "undecided", "undecided"),
+        (0.1, 0.05, 0.2, "improving", "stable", "degrading"),  # a variance that grows without end is no gain
     ],
 )
-def test_the_word_for_an_effect(effect, low, high, distance, diversity):
+def test_the_word_for_an_effect(effect, low, high, distance, diversity, variance):
     found = Interval(effect, low, high)
-    assert (read(found, diversity=False), read(found, diversity=True)) == (distance, diversity)
+    words = tuple(read(found, kind) for kind in ("distance", "diversity", "variance"))
+    assert words == (distance, diversity, variance)
+
+
+@given(st.floats(-2, 2), st.floats(0, 3), st.floats(0, 1), st.sampled_from(("distance", "diversity", "variance")))
+def test_what_is_decided_stays_decided_as_the_interval_shrinks(log_effect, half, part, kind):
+    """So that the fewest seeds that decide can be found by halving."""
+    wide, narrow = (Interval(log_effect, log_effect - h, log_effect + h).exp() for h in (half, part * half))
+    assert read(wide, kind) == "undecided" or read(narrow, kind) != "undecided"
 
 
 # Five seeds with a little noise around a path; what it is after 9 generations, as a ratio "worse".
@@ -187,6 +264,12 @@ FLAT, DOUBLING, HALVING, LOST = [1.0] * 9, np.geomspace(1, 2, 9), np.geomspace(1
         ("recall", LOST, "collapsed"),
         ("modes", LOST, "collapsed"),
         ("recall", DOUBLING, "stable"),
+        (VARIANCE, FLAT, "stable"),
+        (VARIANCE, HALVING, "degrading"),
+        (VARIANCE, LOST, "collapsed"),
+        (VARIANCE, DOUBLING, "degrading"),
+        ("heterozygosity", LOST, "collapsed"),
+        ("heterozygosity", DOUBLING, "stable"),
     ],
 )
 def test_a_path_is_read_as_it_was_made(metric, path, reads):
@@ -201,6 +284,29 @@ def test_a_path_is_read_as_it_was_made(metric, path, reads):
 
 def test_noise_that_hides_a_change_is_undecided():
     assert evidence("frechet", runs_of(np.geomspace(1, 1.4, 9), noise=0.8), SAMPLES)["reads"] == "undecided"
+
+
+def test_what_is_undecided_says_how_many_more_seeds_would_tell():
+    found = evidence("frechet", runs_of(np.geomspace(1, 1.6, 9), noise=0.5), SAMPLES)
+    assert found["reads"] == "undecided" and found["more_seeds"] > 0
+    assert evidence("frechet", runs_of(DOUBLING), SAMPLES)["more_seeds"] is None, "decided"
+    assert evidence("frechet", [series([1.0, 1.4])], SAMPLES)["more_seeds"] is None, "one seed"
+
+
+@pytest.mark.parametrize("metric", [VARIANCE, "heterozygosity"])
+def test_an_exact_number_of_one_seed_says_nothing_of_others(metric):
+    """It has no sampling error: its interval would have no width. Two seeds have a spread."""
+    one, two = evidence(metric, [series([0.9, 0.1])], SAMPLES), evidence(metric, [series([0.9, 0.1])] * 2, SAMPLES)
+    assert (one["effect"], one["low"], one["high"]) == (pytest.approx(9), None, None)
+    assert (one["reads"], two["reads"]) == ("undecided", "collapsed")
+
+
+def test_a_lost_variance_is_lost_in_any_unit():
+    """What is too little to count is told from the start, so that the unit does not matter."""
+    for unit in (1e-15, 1.0, 1e15):
+        assert log_change(VARIANCE, SAMPLES)(unit, 0.0) == pytest.approx(math.log(1e-12))
+        assert log_change(VARIANCE, SAMPLES)(unit, 3 * unit) == pytest.approx(math.log(3))
+    assert evidence(VARIANCE, [series([1.0, 0.0]), series([1.0, 1e-3])], SAMPLES)["high"] < math.inf
 
 
 def test_class_entropy_counts_classes_in_use():
@@ -427,6 +533,29 @@ def test_a_counted_number_without_spread_is_exact():
         assert judge(claim("outgrows", "lambda", factor=1.0), seeds, {}).verdict == "refuted"
 
 
+@pytest.mark.parametrize("metric", ["vote-share", VARIANCE])
+def test_a_number_of_one_seed_without_sampling_error_decides_nothing(metric):
+    def lines():
+        return [line(n, {VARIANCE: 1.0 + n}, vote_share=0.1 + 0.1 * n) for n in range(5)]
+
+    asked = claim("increasing", metric), claim("outgrows", metric, factor=1.1), claim("higher-than", metric, value=0.2)
+    for question in asked:
+        judged = judge(question, [lines()], {})
+        assert (judged.verdict, judged.found, judged.evidence) == ("undecided", None, LONE)
+        assert judge(question, [lines()] * 2, {}).verdict == "held"
+    sampled = [[line(n, {"recall": (v, (v - 0.01, v, v + 0.01))}) for n, v in enumerate((0.2, 0.8))]]
+    assert judge(claim("increasing", "recall"), sampled, {}).verdict == "held", "by its evaluation samples"
+
+
+def test_an_undecided_claim_says_how_many_more_seeds_would_tell():
+    wild = records([[1.0, 2.0], [1.0, 4.0], [1.0, 0.9]])
+    for asked in (claim("increasing"), claim("outgrows", factor=1.2), claim("higher-than", value=1.2)):
+        judged = judge(asked, wild, {})
+        assert judged.verdict == "undecided" and 0 < judged.more_seeds < 100
+        decided = judge(asked, records(UP if asked["is"] != "higher-than" else HIGH), {})
+        assert (decided.verdict, decided.more_seeds) == ("held", None)
+
+
 def test_an_infinite_lambda_decides_nothing():
     """A training set without a human page has no lambda: null in the records, and no mean hides it."""
     runs = [[line(n, {"lambda": value}) for n, value in enumerate((0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, None))]] * 2
@@ -464,6 +593,99 @@ def test_vote_shares_are_compared_by_round():
     assert judge(claim("higher-than", "vote-share", than={"generation": 3}), runs, {}).verdict == "held"
 
 
+# Theory
+
+# A variance that halves every ten generations, as it is predicted and as 10 seeds measure it.
+PREDICTED = 0.5 ** (np.arange(31) / 10)
+
+
+def theory_of(values, measured):
+    """With the standard error of measured minus predicted, (S, T), over seeds."""
+    error = (measured - np.asarray(values)).std(axis=0, ddof=1) / math.sqrt(len(measured))
+    return {
+        "oracle": "halving",
+        "source": "made for this test",
+        "values": list(values),
+        "error": [float(e) for e in error],
+        "deviation": None,
+        "at": None,
+    }
+
+
+def measurements(seeds=10, noise=1e-3, predicted=PREDICTED, shifts=None):
+    """Noisy around the prediction, their mean off by just so many standard errors at some generations: (S, T)."""
+    z = stream(0, "test", "measured").standard_normal((seeds, len(predicted)))
+    z = (z - z.mean(axis=0)) / stats.sem(z, axis=0)
+    for generation, deviation in (shifts or {}).items():
+        z[:, generation] += deviation
+    return predicted + noise / math.sqrt(seeds) * z
+
+
+def judge_theory(measured, values=PREDICTED):
+    asked = {"is": "as-theory", "metric": VARIANCE, "of": "lab"}
+    return judge(asked, records(measured, VARIANCE), {}, {("lab", VARIANCE): theory_of(values, measured)})
+
+
+def test_theory_is_held_where_measurement_follows_it_to_the_standard_error():
+    held = judge_theory(measurements(shifts={1: 0.5, 3: -2.9, 10: 1.0, 30: 2.8}))
+    assert (held.verdict, held.found, held.more_seeds) == ("held", None, None)
+    # The error is 0.001 / sqrt(10), the smallest effect that of generation 1: 1 - 0.5 ** 0.1.
+    percent = 100 * 1e-3 / math.sqrt(10) / (1 - 0.5**0.1)
+    assert held.evidence == (
+        f"largest deviation -2.9 standard errors, at generation 3; largest error {percent:.2g} % of the effect"
+    )
+
+
+@pytest.mark.parametrize(("generation", "verdict"), [(1, "refuted"), (10, "refuted"), (30, "refuted"), (29, "held")])
+def test_theory_is_refuted_by_one_far_deviation_at_a_generation_that_is_checked(generation, verdict):
+    for deviation in (3.1, -3.1):
+        assert judge_theory(measurements(shifts={generation: deviation})).verdict == verdict
+
+
+def test_theory_is_undecided_over_too_few_seeds_or_with_too_coarse_an_error():
+    few = judge_theory(measurements(seeds=7))
+    assert (few.verdict, few.more_seeds) == ("undecided", 1)
+    assert "7 seeds of the 8" in few.evidence
+    assert judge_theory(measurements(seeds=8)).verdict == "held"
+    coarse = judge_theory(measurements(noise=0.02))
+    # At generation 1 the error is 0.02 / sqrt(S) of an effect of 0.067, and must be 3 % of it.
+    needed = math.ceil((0.02 / 0.03 / (1 - 0.5**0.1)) ** 2)
+    assert (coarse.verdict, coarse.more_seeds) == ("undecided", needed - 10)
+    assert judge_theory(measurements(noise=10.0)).more_seeds is None, "more than anybody has"
+    asked = {"is": "as-theory", "metric": VARIANCE, "of": "lab"}
+    runs = records(measurements(), VARIANCE)
+    for theory in (None, {}, {("lab", "nll"): {}}):
+        assert judge(asked, runs, {}, theory).verdict == "undecided"
+    short = judge_theory(measurements()[:, :1], PREDICTED[:1])
+    assert (short.verdict, short.more_seeds) == ("undecided", None), "nothing but generation 0"
+
+
+def test_the_error_of_a_constant_is_compared_with_its_value():
+    flat = np.full(31, 2.0)
+    for noise, verdict in ((0.1, "held"), (0.3, "undecided")):  # 3 % of 2, over 10 seeds: 0.19
+        assert judge_theory(measurements(noise=noise, predicted=flat), flat).verdict == verdict
+    late = np.where(np.arange(31) < 5, 1.0, 2.0)  # no effect at generations 1 and 3: they tell nothing of precision
+    assert judge_theory(measurements(noise=0.05, predicted=late), late).verdict == "held"
+
+
+def test_a_prediction_met_exactly_is_no_deviation():
+    exact = np.tile(PREDICTED, (8, 1))
+    assert judge_theory(exact).verdict == "held"
+    assert judge_theory(exact * (1 + 1e-12)).verdict == "held", "rounding"
+    assert judge_theory(exact * 1.01).verdict == "refuted", "infinitely many of no error"
+
+
+def test_a_true_theory_is_refuted_as_seldom_as_is_said():
+    """2,000 true theories over 8 seeds, one generation each: 2.0 %, within 4 standard errors."""
+    draws = 1 + 0.01 * stream(0, "test", "true").standard_normal((2000, 8))
+    refuted = 0
+    for row in draws:
+        theory = theory_of([1.0, 1.0], np.stack([row, row], axis=1))
+        refuted += agreement.verdict(agreement.checks([series([v, v]) for v in row], theory), 8) == "refuted"
+    rate = 2 * stats.t.sf(3, 7)
+    assert abs(refuted / 2000 - rate) < 4 * math.sqrt(rate / 2000)
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -479,6 +701,7 @@ def test_vote_shares_are_compared_by_round():
             "frechet of lab is lower than of rival at generation 3",
         ),
         (claim("collapsed", metric=None), "lab is collapsed"),
+        ({"is": "as-theory", "metric": VARIANCE, "of": "lab"}, "model-variance of lab follows theory"),
     ],
 )
 def test_a_claim_as_a_sentence(asked, words):

@@ -38,16 +38,16 @@ class Creator(mesa.Agent):
 def publish(world: World) -> None:
     """Phase 1: every group's human pages of this round."""
     for group in world.settings.creators:
-        members = world.members(Creator, group.name)
-        pages = len(members) * group.pages_per_round
+        ids, homes = world.addresses(Creator, group.name)
+        pages = len(ids) * group.pages_per_round
         if pages == 0:
             continue
         items = world.draw_humans(group.name, pages)
         world.corpus.publish(
             items.x,
             label=items.y,
-            site=np.repeat([member.site for member in members], group.pages_per_round),
-            author=np.repeat([member.unique_id for member in members], group.pages_per_round),
+            site=np.repeat(homes, group.pages_per_round),
+            author=np.repeat(ids, group.pages_per_round),
             maker=HUMAN,
             generation=HUMAN,
             lineage=0.0,

@@ -1,8 +1,8 @@
 """Scrapers: they crawl the web and hand data sets, arrays of page numbers, to the providers they serve.
 
-Policies in the order in which they act: what the web still shows (its retention), ``window_rounds`` (only pages
-of the last rounds; 1 with no creators is the fully synthetic loop after round 0), ``take`` (whose pages), the
-``filter``, the ``crawl`` that says in which order pages are met, and the ``budget``.
+Policies in the order in which they act: what the web still shows (its retention) and the scraper still wants (its
+own), ``window_rounds`` (only pages of the last rounds; 1 with no creators is the fully synthetic loop after round 0),
+``take`` (whose pages), the ``filter``, the ``crawl`` that says in which order pages are met, and the ``budget``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from ecosystem.rng import Streams
 from ecosystem.settings import KIND, Name, Positive, Settings
-from ecosystem.web.corpus import HUMAN, Ids
+from ecosystem.web.corpus import HUMAN, Ids, Retention
 from ecosystem.web.detectors import Everything, Filter
 from ecosystem.web.sites import breadth_first
 
@@ -57,11 +57,15 @@ Crawl = Annotated[UniformCrawl | BreadthFirstCrawl, KIND]
 
 @dataclass(frozen=True)
 class ScraperSettings(Settings):
-    """``budget`` pages a crawl (null: all it can see); ``take`` a list of `human` and provider names (null: all)."""
+    """``budget`` pages a crawl (null: all it can see); ``take`` a list of `human` and provider names (null: all).
+
+    ``window_rounds``: pages of the last rounds alone; ``retention``: the same, apart for human and synthetic pages.
+    """
 
     name: Name
     budget: Positive | None = None
     window_rounds: Positive | None = None
+    retention: Retention = Retention()
     take: tuple[str, ...] | None = None
     crawl: Crawl = UniformCrawl()
     filter: Filter = Everything()
@@ -78,7 +82,7 @@ class Scraper(mesa.Agent):
         world: World = self.model
         settings = world.settings.scraper(self.name)
         streams = Streams(world.seed, self.name, world.round)
-        ids = world.corpus.visible(world.settings.web.retention)
+        ids = world.corpus.visible(world.settings.web.retention.and_(settings.retention))
         if settings.window_rounds is not None:
             ids = ids[world.corpus.column("round")[ids] >= world.round - settings.window_rounds]
         maker = world.corpus.column("maker")[ids]

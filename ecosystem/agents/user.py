@@ -8,6 +8,7 @@ nobody else's ballots.
 from __future__ import annotations
 
 from collections.abc import Generator as Iteration
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -93,6 +94,10 @@ def _candidates(
 ) -> Iteration[Draw, Tensor, NDArray[Any]]:
     """The images of all ballots, (ballots, K, ...), as they will stand on the web."""
     shape = (*server.shape, *world.humans.shape)
+    if len(serving) == 1:
+        stream = streams.numpy(f"noise of {serving[0].name}")
+        x = yield serving[0].draw(np.repeat(prompts, server.shape[1]), stream)
+        return to_web(x).reshape(shape)
     images = np.empty(shape, dtype=world.corpus.items.dtype)
     for number, provider in enumerate(serving):
         rows, slots = np.nonzero(server == number)
@@ -129,16 +134,19 @@ def _publish(
         rows, slots = np.arange(ballots), winner
     else:
         rows, slots = np.repeat(np.arange(ballots), k), np.tile(np.arange(k), ballots)
-    members = world.members(User, group.name)
-    author = rows // group.prompts_per_round
-    maker = server[rows, slots]
-    lineages = [p.provenance.lineage if p.provenance else 0.0 for p in serving]
+    ids, homes = world.addresses(User, group.name)
+    author, maker = rows // group.prompts_per_round, server[rows, slots]
     world.corpus.publish(
         images[rows, slots],
         label=prompts[rows],
-        site=np.array([member.site for member in members])[author],
-        author=np.array([member.unique_id for member in members])[author],
-        maker=np.array([world.number(p.name) for p in serving])[maker],
-        generation=np.array([p.generation for p in serving])[maker],
-        lineage=np.array(lineages)[maker],
+        site=homes[author],
+        author=ids[author],
+        maker=_of_maker([world.number(p.name) for p in serving], maker),
+        generation=_of_maker([p.generation for p in serving], maker),
+        lineage=_of_maker([p.provenance.lineage if p.provenance else 0.0 for p in serving], maker),
     )
+
+
+def _of_maker(values: Sequence[float], maker: Ints) -> Any:
+    """A column: the maker's value for each page, or the one value where there is one maker."""
+    return values[0] if len(values) == 1 else np.array(values)[maker]

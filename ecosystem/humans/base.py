@@ -83,8 +83,9 @@ class Endless(Humans):
         classes: int,
         held_out: int,
         modes: Modes | None = None,
+        distribution: Distribution | None = None,
     ) -> None:
-        self.name, self.classes, self.modes = name, classes, modes
+        self.name, self.classes, self.modes, self.distribution = name, classes, modes, distribution
         self._sample = sample
         self._held_out = sample(held_out, stream(0, "humans", "held out"))
         self.shape = tuple(self._held_out.x.shape[1:])

@@ -7,6 +7,12 @@
 - ``two-moons``: two half circles that interlock, (cos t, sin t) and (1 - cos t, 1/2 - sin t) with t uniform
   on [0, pi], plus noise: the curves and the scale of scikit-learn's ``make_moons``.
 
+Mean and covariance are known exactly. With s the standard deviation of the noise they are, for ``ring-8``, 0 and
+(radius^2 / 2 + s^2) I. For ``two-moons``, a moon has variances 1/2 and 1/2 - 4/pi^2 and no covariance; the means of
+the two, (0, 2/pi) and (1, 1/2 - 2/pi), lie (1/2, 1/4 - 2/pi) to either side of their middle, which adds its square:
+
+    mean (1/2, 1/4),   covariance ((3/4, 1/8 - 1/pi), (1/8 - 1/pi, 9/16 - 1/pi)) + s^2 I
+
 An item's mode, angle and noise come from separate children of its stream, each row by row; so one more item
 leaves the first ones unchanged. The label is the mode; unlabelled, all items are of class 0.
 """
@@ -20,6 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ecosystem.distribution import Distribution
 from ecosystem.humans.base import Endless, Humans, Items, unlabelled
 from ecosystem.settings import Positive, PositiveFloat, Settings
 
@@ -36,6 +43,9 @@ class Gaussian(Settings):
 
     def open(self) -> Humans:
         return _gaussian(self)
+
+    def distribution(self) -> Distribution:
+        return Distribution(np.full(self.dims, self.mean), np.full(self.dims, self.std**2))
 
     def sample(self, n: int, rng: np.random.Generator) -> Items:
         """n items: x (n, dims)."""
@@ -61,6 +71,9 @@ class Ring8(Settings):
         angle = 2.0 * np.pi * np.arange(8) / 8
         return self.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
+    def distribution(self) -> Distribution:
+        return Distribution(np.zeros(2), np.full(2, self.radius**2 / 2 + self.std**2))
+
     def sample(self, n: int, rng: np.random.Generator) -> Items:
         """n items: x (n, 2)."""
         which, noise = rng.spawn(2)
@@ -81,6 +94,11 @@ class TwoMoons(Settings):
     def open(self) -> Humans:
         return _two_moons(self)
 
+    def distribution(self) -> Distribution:
+        across = 1 / 8 - 1 / np.pi
+        covariance = np.array([[3 / 4, across], [across, 9 / 16 - 1 / np.pi]])
+        return Distribution(np.array([1 / 2, 1 / 4]), covariance + self.noise**2 * np.eye(2))
+
     def sample(self, n: int, rng: np.random.Generator) -> Items:
         """n items: x (n, 2)."""
         which, angle, noise = rng.spawn(3)
@@ -95,15 +113,17 @@ class TwoMoons(Settings):
 
 @lru_cache(maxsize=8)
 def _gaussian(settings: Gaussian) -> Humans:
-    return Endless("gaussian", settings.sample, 1, settings.held_out)
+    return Endless("gaussian", settings.sample, 1, settings.held_out, distribution=settings.distribution())
 
 
 @lru_cache(maxsize=8)
 def _ring8(settings: Ring8) -> Humans:
     modes = (settings.centres(), settings.std)
-    return Endless("ring-8", settings.sample, 8 if settings.labelled else 1, settings.held_out, modes)
+    classes = 8 if settings.labelled else 1
+    return Endless("ring-8", settings.sample, classes, settings.held_out, modes, settings.distribution())
 
 
 @lru_cache(maxsize=8)
 def _two_moons(settings: TwoMoons) -> Humans:
-    return Endless("two-moons", settings.sample, 2 if settings.labelled else 1, settings.held_out)
+    classes = 2 if settings.labelled else 1
+    return Endless("two-moons", settings.sample, classes, settings.held_out, distribution=settings.distribution())

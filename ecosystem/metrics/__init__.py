@@ -1,4 +1,4 @@
-"""Metrics: two samples in, a number out. ``build`` gives those that suit a human source."""
+"""Metrics: two samples in, or what is known of the model, a number out. ``build`` gives those that suit a source."""
 
 from __future__ import annotations
 
@@ -6,26 +6,38 @@ from collections.abc import Sequence
 
 from ecosystem.errors import ScenarioError
 from ecosystem.humans import Humans
+from ecosystem.metrics.atoms import Heterozygosity, MeanExpReward, Outcomes
 from ecosystem.metrics.base import Metric, Sample, jackknife
 from ecosystem.metrics.classes import Agreement, ClassEntropy, ClassTV
+from ecosystem.metrics.exact import NLL, GaussianW2, LogStd, MeanError, ModelVariance
 from ecosystem.metrics.frechet import Frechet
-from ecosystem.metrics.modes import KeptModes
+from ecosystem.metrics.modes import BetweenModes, KeptModes
 from ecosystem.metrics.moments import MeanReward, RewardVariance, Variance
-from ecosystem.metrics.neighbours import Precision, Recall
+from ecosystem.metrics.neighbours import Precision, Recall, TailRecall
 from ecosystem.metrics.sliced import SlicedWasserstein
 
 NAMES = (
     "frechet",
     "sliced-wasserstein",
+    "gaussian-w2",
+    "nll",
     "precision",
     "recall",
+    "tail-recall",
     "modes",
+    "between-modes",
     "class-entropy",
     "class-tv",
     "agreement",
     "variance",
+    "model-variance",
+    "log-std",
+    "mean-error",
+    "heterozygosity",
+    "outcomes",
     "reward",
     "reward-variance",
+    "mean-exp-reward",
 )
 
 
@@ -42,17 +54,24 @@ def build(names: Sequence[str] | None, humans: Humans) -> list[Metric]:
 
 def _suitable(humans: Humans) -> list[Metric]:
     """In the order of ``NAMES``."""
+    known = humans.distribution
+    discrete = known is not None and known.atoms is not None
+    smooth = known is not None and not discrete
     return [
         Frechet(),
         SlicedWasserstein(),
-        Precision(),
-        Recall(),
-        *([KeptModes(*humans.modes)] if humans.modes else []),
+        *([GaussianW2()] if smooth else []),
+        *([NLL()] if len(humans.shape) == 1 else []),
+        *([] if discrete else [Precision(), Recall(), TailRecall()]),  # among ties there are no neighbourhoods
+        *([KeptModes(*humans.modes), BetweenModes(*humans.modes)] if humans.modes else []),
         *([ClassEntropy(), ClassTV()] if humans.known_classes > 1 else []),
         *([Agreement()] if humans.known_classes > 1 and humans.classes > 1 else []),
         Variance(),
+        *([ModelVariance(), LogStd(), MeanError()] if smooth else []),
+        *([Heterozygosity(), Outcomes()] if discrete else []),
         MeanReward(),
         RewardVariance(),
+        *([MeanExpReward()] if discrete else []),
     ]
 
 

@@ -7,39 +7,59 @@ fall at random into G groups of equal size; with theta_g the metric without grou
     se^2 = (G - 1) / G  *  sum_g (theta_g - theta)^2.
 
 For a mean it is unbiased, and from G groups it is known to about 1 / sqrt(2 (G - 1)): to 27 % for G = 8.
+
+An *exact* metric reads what is known of the model itself and no sample; it has no sampling error and no replicates.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecosystem.distribution import Distribution
+from ecosystem.metrics.distances import Nearest
 from ecosystem.rng import stream
 from ecosystem.summary import Direction
+
+Known = Literal["labels", "reward", "distribution", "mass", "log_prob", "atom_reward"]
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """N items, and what is known of each."""
+    """N items, what is known of each, and what is known of where they come from."""
 
     x: NDArray[np.float64]  # (N, D) raw values; images flattened and scaled to [-1, 1]
     features: NDArray[np.float64] | None  # (N, F) of a classifier
     labels: NDArray[np.int64] | None  # (N,) the class a classifier predicts
     y: NDArray[np.int64]  # (N,) the prompt, or the human label
     reward: NDArray[np.float64] | None  # (N,) of the users who ask for such items
+    distribution: Distribution | None = None  # that the items are drawn from
+    log_prob: NDArray[np.float64] | None = None  # (M,) of the held-out human items under the model, nats
+    atom_reward: NDArray[np.float64] | None = None  # (A,) of each atom of the distribution
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, index: NDArray[Any]) -> Sample:
-        """The items at ``index`` (positions or a mask)."""
+        """The items at ``index`` (positions or a mask), from where they were."""
         features, labels, reward = (None if a is None else a[index] for a in (self.features, self.labels, self.reward))
-        return Sample(self.x[index], features, labels, self.y[index], reward)
+        return replace(self, x=self.x[index], features=features, labels=labels, y=self.y[index], reward=reward)
+
+    @property
+    def mass(self) -> NDArray[np.float64] | None:
+        """(A,), of each atom, where the distribution is discrete."""
+        return None if self.distribution is None else self.distribution.mass
+
+    @cached_property
+    def nearest(self) -> Nearest:
+        """The neighbours of each item; the human sample's are found once for a whole run."""
+        return Nearest(self.x)
 
 
 class Metric(ABC):
@@ -48,13 +68,16 @@ class Metric(ABC):
     name: ClassVar[str]
     unit: ClassVar[str]
     better: ClassVar[Direction]
-    needs: ClassVar[tuple[Literal["labels", "reward"], ...]] = ()  # of the generated sample
+    exact: ClassVar[bool] = False  # read off the model itself: no item is looked at
+    needs: ClassVar[tuple[Known, ...]] = ()  # of the generated sample
+    needs_of_human: ClassVar[tuple[Known, ...]] = ()
     least: ClassVar[int] = 2  # items in each sample, so that half of them still give a number
 
     def applies(self, generated: Sample, human: Sample) -> bool:
         """Whether ``measure`` gives a number for these samples."""
-        known = all(getattr(generated, part) is not None for part in self.needs)
-        return known and min(len(generated), len(human)) >= self.least
+        known = [getattr(generated, part) is not None for part in self.needs]
+        known += [getattr(human, part) is not None for part in self.needs_of_human]
+        return all(known) and (self.exact or min(len(generated), len(human)) >= self.least)
 
     @abstractmethod
     def measure(self, generated: Sample, human: Sample) -> float:
@@ -66,7 +89,12 @@ class Metric(ABC):
 
 
 def replicates(metric: Metric, generated: Sample, human: Sample, groups: int = 8) -> list[float]:
-    """The metric without each group in turn, (G,). Equal sample sizes give equal groups, so two generations pair."""
+    """The metric without each group in turn, (G,); of an exact metric none.
+
+    Equal sample sizes give equal groups, so two generations pair.
+    """
+    if metric.exact:
+        return []
     groups = min(groups, len(generated))
     member = stream(0, "metrics", "jackknife groups").permutation(len(generated)) % groups
     return metric.without_groups(generated, human, member != np.arange(groups)[:, None])
@@ -78,5 +106,5 @@ def jackknife(metric: Metric, generated: Sample, human: Sample, groups: int = 8)
 
 
 def standard_error(without: Sequence[float]) -> float:
-    """The error of a number, from the same number without each of G groups in turn, (G,)."""
-    return float(np.sqrt((len(without) - 1) * np.var(without)))
+    """The error of a number, from the same number without each of G groups in turn, (G,); 0 where there are none."""
+    return 0.0 if not len(without) else float(np.sqrt((len(without) - 1) * np.var(without)))

@@ -7,9 +7,10 @@ Coordinates are in final pixels. The same summary gives the same bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from ecosystem.reports.glyphs import encodable
@@ -55,6 +56,10 @@ class Canvas:
     def line(self, points: Sequence[Point], colour: str, width: float = 1.0) -> None:
         self._draw.line(_scaled(points), fill=colour, width=round(width * SCALE), joint="curve")
 
+    def dashed(self, points: Sequence[Point], colour: str, width: float = 1.0) -> None:
+        for dash in dashes(points):
+            self.line(dash, colour, width)
+
     def dot(self, at: Point, radius: float, colour: str) -> None:
         self._draw.circle(_scaled([at])[0], radius * SCALE, fill=colour)
 
@@ -91,6 +96,17 @@ def _few_colours(image: Image.Image, kept: Sequence[str]) -> Image.Image:
     palette = Image.new("P", (1, 1))
     palette.putpalette([*found, *(channel for colour in kept for channel in ImageColor.getrgb(colour))])
     return image.quantize(palette=palette, dither=Image.Dither.NONE)
+
+
+def dashes(points: Sequence[Point], on: float = 4, off: float = 3) -> Iterator[list[Point]]:
+    """A line cut into dashes `on` pixels long, `off` between them; they go on around its corners."""
+    corners = np.array(points, dtype=float).reshape(-1, 2)
+    walked = np.concatenate([[0.0], np.hypot(*np.diff(corners, axis=0).T).cumsum()])
+    for start in np.arange(0.0, walked[-1], on + off):
+        end = min(start + on, walked[-1])
+        inside = corners[(walked > start) & (walked < end)]
+        ends = [[np.interp(at, walked, axis) for axis in corners.T] for at in (start, end)]
+        yield [(float(x), float(y)) for x, y in (ends[0], *inside, ends[1])]
 
 
 def _scaled(points: Sequence[Point]) -> list[Point]:

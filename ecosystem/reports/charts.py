@@ -1,11 +1,17 @@
-"""curves.png: one small chart for each metric, one line for each provider, spread over seeds as a band."""
+"""curves.png: one small chart for each metric, one line for each provider, spread over seeds as a band.
+
+Where there is a closed form it is drawn over the measurement, dashed and in the provider's colour, darkened.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from PIL import ImageColor
+
 from ecosystem.reports.canvas import FAINT, GRID, INK, Canvas, Point
 from ecosystem.reports.curves import curve
+from ecosystem.reports.deviations import theories
 from ecosystem.reports.glyphs import ASCII
 from ecosystem.reports.sparks import Scale, finite, scale
 from ecosystem.reports.wording import colours, metric_infos, number
@@ -16,6 +22,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 40, 30  # from the chart's edges to its plot
 LEGEND = 64  # pixels above the charts
 IN_A_ROW = 3
 DOTS = 30  # generations beyond which a line has no dots
+DARK = 0.45  # of a provider's colour, in which its theory is drawn
 
 Band = tuple[float, float, float] | None  # low, value, high at one generation
 
@@ -52,13 +59,17 @@ def curves_png(summary: Summary) -> bytes | None:
 
 def _legend(canvas: Canvas, summary: Summary, width: int) -> None:
     canvas.text((14, 10), canvas.fitting(summary["scenario"], width - 28, 16), INK, 16)
-    room = (width - 28) / max(len(summary["providers"]), 1)
+    theory = any(map(theories, summary["providers"].values()))
+    room = (width - 28 - 80 * theory) / max(len(summary["providers"]), 1)
     x = 14.0
     for name, colour in colours(summary).items():
         canvas.line([(x, 46), (x + 18, 46)], colour, 3)
         label = canvas.fitting(name, room - 42)
         canvas.text((x + 24, 46), label, INK, anchor="lm")
         x += 24 + canvas.text_width(label) + 18
+    if theory:
+        canvas.dashed([(x, 46), (x + 18, 46)], INK, 1.5)
+        canvas.text((x + 24, 46), "theory", INK, anchor="lm")
 
 
 def bands(provider: ProviderSummary, metric: str) -> list[Band]:
@@ -72,10 +83,18 @@ def bands(provider: ProviderSummary, metric: str) -> list[Band]:
     return found
 
 
+def predictions(provider: ProviderSummary, metric: str) -> list[Band]:
+    """A closed form by generation, as a curve without spread; empty where there is none."""
+    found = theories(provider).get(metric)
+    known = (finite([value]) for value in found["values"]) if found else ()
+    return [(x[0], x[0], x[0]) if x else None for x in known]
+
+
 def _chart(canvas: Canvas, corner: Point, summary: Summary, metric: str, info: MetricInfo) -> None:
     x, y = corner
     series = {name: bands(p, metric) for name, p in summary["providers"].items()}
-    plot = _plot(corner, list(series.values()))
+    theory = {name: predictions(p, metric) for name, p in summary["providers"].items()}
+    plot = _plot(corner, [*series.values(), *theory.values()])
     _title(canvas, (x + LEFT, y + TOP - 24), metric, info, plot is not None and plot.scale.logarithmic)
     if plot is None:
         canvas.text((x + CHART[0] / 2, y + CHART[1] / 2), "not measured", FAINT, anchor="mm")
@@ -84,6 +103,8 @@ def _chart(canvas: Canvas, corner: Point, summary: Summary, metric: str, info: M
     for draw in (_bands, _lines):  # all bands lie under all lines
         for name, colour in colours(summary).items():
             draw(canvas, plot, series[name], colour)
+    for name, colour in colours(summary).items():
+        _dashes(canvas, plot, theory[name], _darkened(colour))
 
 
 def _plot(corner: Point, series: list[list[Band]]) -> Plot | None:
@@ -106,7 +127,7 @@ def _title(canvas: Canvas, at: Point, metric: str, info: MetricInfo, wide: bool)
     name = canvas.fitting(metric, 140, 14)
     canvas.text(at, name, INK, 14)
     after = at[0] + canvas.text_width(name, 14) + 10
-    note = ", ".join(x for x in (info["unit"], better, "log scale" * wide) if x)
+    note = ", ".join(x for x in ("log scale" * wide, info["unit"], better) if x)
     canvas.text((after, at[1] + 2), canvas.fitting(note, at[0] + 264 - after, 11), FAINT, 11)
 
 
@@ -136,6 +157,17 @@ def _lines(canvas: Canvas, plot: Plot, series: list[Band], colour: str) -> None:
         canvas.line(points, colour, 2)
         for point in points if plot.last < DOTS or len(points) == 1 else []:
             canvas.dot(point, 2.5, colour)
+
+
+def _dashes(canvas: Canvas, plot: Plot, series: list[Band], colour: str) -> None:
+    for start, run in _runs(series):
+        points = [plot.at(start + i, value) for i, (_, value, _) in enumerate(run)]
+        alone = [(x + across, y) for x, y in points[:1] for across in (-6, 6)]
+        canvas.dashed(points if len(points) > 1 else alone, colour, 1.5)
+
+
+def _darkened(colour: str) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*(round(DARK * channel) for channel in ImageColor.getrgb(colour)))
 
 
 def _runs(series: list[Band]) -> list[tuple[int, list[tuple[float, float, float]]]]:

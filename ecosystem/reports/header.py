@@ -11,6 +11,7 @@ from ecosystem.reports.wording import number, percent, plural, seeds_in_words, v
 from ecosystem.summary import Baseline, Stopped, Summary
 
 STOPS_SHOWN = 4  # a provider that stopped in forty seeds stopped for one reason
+LISTED = 8  # seeds; more are told as a range
 
 
 def warnings(summary: Summary, g: GlyphSet) -> list[RenderableType]:
@@ -79,12 +80,14 @@ def _humans(summary: Summary, g: GlyphSet) -> str:
 def _instruments(summary: Summary, g: GlyphSet) -> str:
     """Which features the distance looks at, and how good the classifier behind the class metrics is."""
     humans = summary["humans"]
-    facts = [f"Frechet distance on {humans['features']}"] if humans["features"] else []
+    facts = [f"Frechet distance on {humans['features']}"] if "frechet" in summary["metrics"] else []
     if humans["classifier_accuracy"] is not None:
         facts.append(f"classifier {percent(humans['classifier_accuracy'], g)} right on the held-out set")
     return f" {g.dot} ".join(facts)
 
 
 def closing(summary: Summary) -> Text:
-    seeds = ",".join(map(str, summary["seeds"]))
-    return Text.assemble("\n", ("Reproduce: ", "dim"), (f"ecosystem run {summary['scenario']} --seeds {seeds}", "bold"))
+    seeds = summary["seeds"]
+    together = len(seeds) > LISTED and seeds == list(range(seeds[0], seeds[-1] + 1))
+    told = f"{seeds[0]}-{seeds[-1]}" if together else ",".join(map(str, seeds))
+    return Text.assemble("\n", ("Reproduce: ", "dim"), (f"ecosystem run {summary['scenario']} --seeds {told}", "bold"))

@@ -10,21 +10,24 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
+from ecosystem.reports.definitions import cited
 from ecosystem.reports.glyphs import GlyphSet
 from ecosystem.reports.layout import Row, head, indented, lined_up, one_line, section, shorten, widths
 from ecosystem.reports.wording import (
     JUDGEMENT_STYLE,
     change,
     colours,
+    more_seeds,
     plural,
     ratio,
     verdict,
     with_interval,
 )
-from ecosystem.summary import ClaimSummary, Evidence, Summary
+from ecosystem.summary import ClaimSummary, Evidence, ProviderSummary, Summary
 
 CAPTION = "Against generation 0, with a 95 % interval: 1 is no change, above 1 is worse."
 NARROWEST_AXIS = 16
@@ -115,12 +118,24 @@ def _provider(name: str, summary: Summary, lines: Iterator[Text], width: int, g:
     title.append_text(verdict(provider["verdict"]))
     title.append(" " * (11 - len(provider["verdict"])))
     title.append(shorten(name, 24, g), f"bold {colours(summary)[name]}")
-    trained = plural(len(provider["generations"]), "generation")
-    model = f"{provider['model']} ({provider['family']}), {trained}"
-    title.append("  " + shorten(model, width - title.cell_len - 2, g), "dim")
+    if by := cited(summary, name):
+        title.append(f"  {by}")
+    title.append("  " + _model(provider, width - title.cell_len - 2, g), "dim")
     measured = [next(lines) for _ in provider["evidence"]]
-    notes = [Text(one_line(provider["note"]), "italic")] if provider["note"] else []
-    return [title, indented([*measured, *notes], 4)]
+    return [title, indented([*measured, *(Text(note, "italic") for note in _notes(provider))], 4)]
+
+
+def _model(provider: ProviderSummary, width: int, g: GlyphSet) -> str:
+    """With its family and its generations where there is room."""
+    model, trained = provider["model"], plural(len(provider["generations"]), "generation")
+    forms = (f"{model} ({provider['family']}), {trained}", f"{model}, {trained}")
+    return next((form for form in forms if cell_len(form) <= width), shorten(model, width, g))
+
+
+def _notes(provider: ProviderSummary) -> list[str]:
+    """What limits the verdict, and what would decide it."""
+    open_ones = [f"{e['metric']}: {more_seeds(n)}" for e in provider["evidence"] if (n := e.get("more_seeds"))]
+    return [one_line(note) for note in (provider["note"], "; ".join(open_ones)) if note]
 
 
 def claims(summary: Summary, width: int, g: GlyphSet) -> RenderableType | None:
@@ -136,6 +151,8 @@ def _claim(claim: ClaimSummary, g: GlyphSet) -> list[RenderableType]:
     word = verdict(claim["verdict"], JUDGEMENT_STYLE)
     title = Text.assemble("  ", word, " " * (11 - word.cell_len), one_line(claim["text"]))
     effect = with_interval(claim["effect"], claim["low"], claim["high"], g)
-    known = effect != g.none
-    told = f"{effect}  {one_line(claim['evidence'])}" if known else one_line(claim["evidence"])
+    wanted = claim.get("more_seeds")
+    words = [effect] if effect != g.none else []
+    words.append("; ".join(w for w in (one_line(claim["evidence"]), more_seeds(wanted) if wanted else "") if w))
+    told = "  ".join(filter(None, words))
     return [title, indented([Text(told, "dim")], 13)] if told else [title]

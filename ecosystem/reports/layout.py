@@ -15,6 +15,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from ecosystem.reports.glyphs import GlyphSet, encodable
@@ -54,6 +55,17 @@ def _joined(row: Row, wide: Sequence[int], align: str) -> Text:
         line.append_text(cell)
         line.append(padding if side == "<" else "")
     return line
+
+
+def hanging(rows: Iterable[Row]) -> Table:
+    """Rows whose last cell may take several lines, each below its first."""
+    rows = list(rows)
+    grid = Table.grid(padding=(0, GAP, 0, 0))
+    for _ in rows[0][:-1] if rows else ():
+        grid.add_column(no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    return grid
 
 
 def head(*titles: str) -> list[Text]:

@@ -86,6 +86,10 @@ def plural(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def more_seeds(n: int) -> str:
+    return f"about {plural(n, 'more seed')} would decide"
+
+
 def seeds_in_words(seeds: Sequence[int]) -> str:
     """3 seeds (0 to 2), or listed where they are not a range."""
     ordered = sorted(seeds)

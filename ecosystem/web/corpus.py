@@ -56,6 +56,17 @@ class Retention(Settings):
     human_rounds: Annotated[int, at.Ge(1)] | None = None
     synthetic_rounds: Annotated[int, at.Ge(1)] | None = None
 
+    def and_(self, other: Retention) -> Retention:
+        """What both of them keep."""
+        return Retention(
+            _shorter(self.human_rounds, other.human_rounds), _shorter(self.synthetic_rounds, other.synthetic_rounds)
+        )
+
+
+def _shorter(a: int | None, b: int | None) -> int | None:
+    known = [rounds for rounds in (a, b) if rounds is not None]
+    return min(known, default=None)
+
 
 class Column:
     """A growing array: rows are added at the end, in constant time on average."""
@@ -64,8 +75,9 @@ class Column:
         self._rows: Array = np.empty((1024, *shape), dtype)
         self._n = 0
 
-    def append(self, rows: Array) -> None:
-        n = self._n + len(rows)
+    def append(self, rows: Array | float, count: int) -> None:
+        """So many rows, or one value for all of them."""
+        n = self._n + count
         if n > len(self._rows):
             grown = np.empty((max(n, 2 * len(self._rows)), *self._rows.shape[1:]), self._rows.dtype)
             grown[: self._n] = self._rows[: self._n]
@@ -107,18 +119,18 @@ class Corpus:
         """Append pages of the open round; every column but ``round`` as an array or one value for all."""
         if len(items) == 0:
             return
-        self._items.append(items)
-        self._batch.append(self._batches(len(items), columns["maker"], columns["generation"]))
+        n = len(items)
+        self._items.append(items, n)
+        self._batch.append(self._batches(n, columns["maker"], columns["generation"]), n)
         for name in COLUMNS:
-            value = self.round if name == "round" else columns[name]
-            self._columns[name].append(np.broadcast_to(np.asarray(value), (len(items),)))
+            self._columns[name].append(self.round if name == "round" else columns[name], n)
 
-    def _batches(self, pages: int, maker: Any, generation: Any) -> Array:
-        """The batch of each new page, (pages,); a batch is counted as it grows."""
+    def _batches(self, pages: int, maker: Any, generation: Any) -> Array | int:
+        """The batch of each new page, (pages,), or of them all; a batch is counted as it grows."""
+        if np.ndim(maker) == np.ndim(generation) == 0:
+            return self._count(int(maker), int(generation), pages)
         pairs = np.empty((pages, 2), np.int64)
         pairs[:, 0], pairs[:, 1] = maker, generation
-        if (pairs == pairs[0]).all():
-            return np.full(pages, self._count(int(pairs[0, 0]), int(pairs[0, 1]), pages))
         found, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
         numbers = [self._count(int(m), int(g), int(n)) for (m, g), n in zip(found, counts, strict=True)]
         return np.array(numbers)[which.reshape(-1)]
