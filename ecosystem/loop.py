@@ -43,7 +43,7 @@ from ecosystem.world import Progress, World, together
 PACKAGES = ("ecosystem", "mesa", "torch", "numpy", "scipy", "POT", "diffusers", "clean-fid", "scikit-learn")
 
 
-TOGETHER = 100  # seeds in lockstep at the most: the pages of all of them are in memory
+TOGETHER = 50  # seeds in lockstep at the most: the pages of all of them are in memory
 GALLERIES = 25  # generations of a provider whose samples are kept, about
 PAGES_BLOCK = 64 * 2**20  # bytes of pages that wait to be written
 STATUS_SECONDS = 5.0  # between two notes of how far a seed is

@@ -1,8 +1,8 @@
 """The reference reports: ``python -m ecosystem.references [NAME ...]`` (``make references``) makes reports/NAME/ anew.
 
-Each shipped scenario is run over SEEDS; its summary, its report at 100 columns without colour, and its figures are kept
-beside the question's digest, so that a test can tell a report from a scenario or card that has changed since. Runs
-go to runs/, so that an interrupted command goes on with the seeds that are missing.
+Each shipped scenario is run over its own seeds, four at the least; its summary, its report at 100 columns without
+colour, and its figures are kept beside the question's digest, so that a test can tell a report from a scenario or card
+that has changed since. Runs go to runs/, so that an interrupted command goes on with the seeds that are missing.
 """
 
 from __future__ import annotations
@@ -10,29 +10,36 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ecosystem import grammar, progress, reports, results, scenarios
-from ecosystem.records import read_json, write_json, write_text
+from ecosystem import grammar, progress, reports, results, scenarios, scoreboard
+from ecosystem.records import SeedRecord, read_json, write_json, write_text
 from ecosystem.results import Run
+from ecosystem.scenarios import Question
 from ecosystem.summary import Evidence, Summary
 
-SEEDS = (0, 1, 2, 3)
+FEWEST = (0, 1, 2, 3)
 WIDTH = 100
 FOLDER = Path("reports")
 
 
 def make(name: str) -> None:
     question = scenarios.load(name)
-    console = Console(stderr=True)
-    with progress.watching(question, len(SEEDS), console) as watcher:
-        for event in results.events(question, SEEDS, None, force=False):
+    console, seeds = Console(stderr=True), seeds_of(question)
+    with progress.watching(question, len(seeds), console) as watcher:
+        for event in results.events(question, seeds, None, force=False):
             watcher.see(event)
     keep(results.of(question, None), FOLDER / name)
+
+
+def seeds_of(question: Question) -> tuple[int, ...]:
+    """The scenario's own, or four where it has fewer."""
+    own = question.scenario.seeds
+    return own if len(own) > len(FEWEST) else FEWEST
 
 
 def keep(run: Run, folder: Path) -> None:
@@ -42,16 +49,16 @@ def keep(run: Run, folder: Path) -> None:
     write_json(folder / "summary.json", run.summary)
     write_text(folder / "digest.txt", run.question.digest + "\n")
     write_text(folder / "report.txt", text(run))
-    write_json(folder / "manifest.json", [_manifest(seed.folder) for seed in run.record.seeds()])
+    write_json(folder / "manifest.json", _manifest(run.record.seeds()))
     reports.save_figures(run.summary, run.gallery(), folder)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(seeds: Sequence[SeedRecord]) -> dict[str, Any]:
     """What made it, and how long it took."""
-    kept = ("seed", "device", "threads", "python", "versions", "seconds")
-    manifest = read_json(folder / "manifest.json")
-    found = {**manifest, **read_json(folder / "status.json")}
-    return {name: found[name] for name in kept if name in found}
+    kept = ("device", "threads", "python", "versions")
+    manifest = read_json(seeds[0].folder / "manifest.json")
+    seconds = sum(float(seed.status()["seconds"]) for seed in seeds)
+    return {**{name: manifest[name] for name in kept}, "seeds": len(seeds), "seconds": round(seconds, 1)}
 
 
 def text(run: Run) -> str:
@@ -64,23 +71,23 @@ def text(run: Run) -> str:
     return capture.get()
 
 
-INDEX = """# Reference reports
+INDEX = """
+## Reference reports
 
-Each shipped scenario over seeds {seeds}, made by `make references`. A folder holds the report as text, the summary as
-JSON, curves and gallery as pictures, and the digest of the scenario and cards that it belongs to. Effects are how many
-times worse a metric became against the provider's own generation 0, with a 95 % interval over seeds.
+Each shipped scenario over its seeds (four at the least), made by `make references`. A folder holds the report as
+text, the summary as JSON, curves and gallery as pictures, and the digest of the scenario and cards that it belongs to.
+Effects are how many times worse a metric became against the provider's own generation 0, with a 95 % interval over seeds.
 
-| scenario | provider | verdict | evidence | claims held, refuted, undecided |
-|---|---|---|---|---|
-{rows}
+| scenario | seeds | provider | verdict | evidence | claims held, refuted, undecided |
+|---|---|---|---|---|---|
 """
 
 
 def index(folder: Path) -> str:
-    """reports/README.md, from the summaries on file."""
-    found = [read_json(folder / name / "summary.json") for name in scenarios.names()]
-    rows = [row for summary in found for row in _rows(summary)]
-    return INDEX.format(seeds=f"{SEEDS[0]} to {SEEDS[-1]}", rows="\n".join(rows))
+    """reports/README.md: the scoreboard, and the summaries on file."""
+    names = [name for name in scenarios.names() if (folder / name / "summary.json").exists()]
+    rows = [row for name in names for row in _rows(read_json(folder / name / "summary.json"))]
+    return "# Reports\n\n" + scoreboard.text(folder) + INDEX + "\n".join(rows) + "\n"
 
 
 def _rows(summary: Summary) -> Iterator[str]:
@@ -89,11 +96,11 @@ def _rows(summary: Summary) -> Iterator[str]:
     for name, provider in summary["providers"].items():
         evidence = "; ".join(_evidence(e) for e in provider["evidence"])
         first = f"[{summary['scenario']}]({summary['scenario']}/report.txt)"
-        yield f"| {first} | {name} | {provider['verdict']} | {evidence} | {counts} |"
+        yield f"| {first} | {len(summary['seeds'])} | {name} | {provider['verdict']} | {evidence} | {counts} |"
 
 
 def _evidence(e: Evidence) -> str:
-    if e["effect"] is None:
+    if e["effect"] is None or e["low"] is None or e["high"] is None:
         return f"{e['metric']} not measured"
     return f"{e['metric']} {e['effect']:.2f} [{e['low']:.2f}, {e['high']:.2f}]"
 

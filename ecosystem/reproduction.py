@@ -8,42 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypedDict
 
-from ecosystem import results, scenarios
+from ecosystem import references, results, scenarios, scoreboard
 from ecosystem.errors import ScenarioError
 from ecosystem.literature import CHECKS, Check
-from ecosystem.records import read_json, write_json
+from ecosystem.records import write_text
 from ecosystem.results import Run
-from ecosystem.summary import Judgement
-
-FOLDER = Path("reports")
-BOARD = "scoreboard.json"
-
-
-class Entry(TypedDict):
-    """A line of the scoreboard."""
-
-    row: str
-    check: str
-    paper: str
-    setting: str
-    published: str
-    ours: str
-    mark: Judgement
-    scenario: str
-    seeds: int
-    seconds: float
-
-
-# Running
+from ecosystem.scoreboard import Entry
 
 
 def run(checks: Sequence[Check], folder: Path, say: Callable[[str], None]) -> list[Entry]:
     """Every check, its run first where it is missing; the board on file is brought up to date after each."""
+    runs: dict[str, Run] = {}
     done: list[Entry] = []
     for check in checks:
-        result = _run(check)
+        command = " ".join([check.scenario, *(f"--set {k}={_plain(v)}" for k, v in check.overrides.items())])
+        result = runs[command] = runs.get(command) or _run(check)
         found = check.found(result)
         entry: Entry = {
             "row": check.row,
@@ -52,14 +32,20 @@ def run(checks: Sequence[Check], folder: Path, say: Callable[[str], None]) -> li
             "setting": check.setting,
             "published": check.published,
             **found,
-            "scenario": " ".join([check.scenario, *(f"--set {k}={v}" for k, v in check.overrides.items())]),
+            "scenario": command,
             "seeds": len(result.summary["seeds"]),
             "seconds": _seconds(result),
         }
         done.append(entry)
         keep(folder, entry)
         say(f"{entry['row']:>3}  {entry['mark']:<9}  {entry['setting']}: {entry['ours']}")
+    write_text(folder / "README.md", references.index(folder))
     return done
+
+
+def _plain(value: object) -> str:
+    """A value as it is typed on a command line."""
+    return str(value).replace("'", "").replace(" ", "")
 
 
 def _run(check: Check) -> Run:
@@ -76,15 +62,15 @@ def _seconds(result: Run) -> float:
 
 def keep(folder: Path, entry: Entry) -> None:
     """Put an entry in its place on the board, instead of the one that stood there."""
-    path = folder / BOARD
-    board: list[Entry] = read_json(path) if path.exists() else []
+    board = scoreboard.read(folder)
     key = (entry["row"], entry["check"])
     board = [e for e in board if (e["row"], e["check"]) != key] + [entry]
     order = [(check.row, check.name) for check in CHECKS]
     board = sorted(
         (e for e in board if (e["row"], e["check"]) in order), key=lambda e: order.index((e["row"], e["check"]))
     )
-    write_json(path, board)
+    folder.mkdir(parents=True, exist_ok=True)
+    scoreboard.write(folder, board)
 
 
 def select(rows: Sequence[str], cheap: bool) -> list[Check]:
@@ -94,30 +80,3 @@ def select(rows: Sequence[str], cheap: bool) -> list[Check]:
         if row not in known:
             raise ScenarioError(f"there is no row `{row}`. The rows are: {', '.join(known)}.")
     return [check for check in CHECKS if (not rows or check.row in rows) and (check.cheap or not cheap)]
-
-
-# The table
-
-
-def text(folder: Path) -> str:
-    """The scoreboard as a page."""
-    board: list[Entry] = read_json(folder / BOARD) if (folder / BOARD).exists() else []
-    return HEAD + "\n".join(_line(entry) for entry in board) + "\n"
-
-
-def _line(entry: Entry) -> str:
-    paper = f"[{entry['paper']}](https://arxiv.org/abs/{entry['paper']})"
-    mark = {"held": "held", "refuted": "**refuted**", "undecided": "*undecided*"}[entry["mark"]]
-    cells = [entry["row"], paper, entry["setting"], entry["published"], entry["ours"], mark]
-    cells += [str(entry["seeds"]), f"{entry['seconds']:.0f}", f"`{entry['scenario']}`"]
-    return f"| {' | '.join(cells)} |"
-
-
-HEAD = """## Scoreboard
-
-Results of the literature, run by `ecosystem reproduce`. A number is held within three standard errors; a direction is
-held where a 95 % interval over seeds lies on its side.
-
-| row | paper | setting | published | ours | mark | seeds | seconds | run |
-|---|---|---|---|---|---|---|---|---|
-"""

@@ -29,7 +29,7 @@ LAYERS = (
     ("agreement",),
     ("loop", "verdicts", "predictions", "contraction"),
     ("collapse",),
-    ("summarise", "reports"),
+    ("summarise", "reports", "scoreboard"),
     ("results",),
     ("ecosystem", "progress", "baselines", "catalogue"),  # "ecosystem" is the package's own face, __init__.py
     ("references", "literature"),

@@ -301,6 +301,14 @@ def test_plural_curators_keep_both_basins(seed, weight, gap, eps):
     assert np.all((path >= low - 1e-12) & (path <= high + 1e-12))
 
 
+@pytest.mark.parametrize(("first", "second", "which"), [(1.0, 60.0, 0), (60.0, 1.0, 1)])
+def test_the_bounds_of_basins_are_reached(first, second, which):
+    """By plateaus, where one group of curators hardly leaks: the limit is the bound that the other's leakage sets."""
+    late = curation.loop([0.6, 0.4], [[first, 0.0], [0.0, second]], math.inf, 400, weights=[0.5, 0.5])[-1, 0]
+    bounds = preferences.plural_bounds(0.5, math.exp(-first), math.exp(-second))
+    assert late == pytest.approx(bounds[which], rel=1e-9)
+
+
 # Gaussians
 
 
