@@ -2,8 +2,8 @@
 
 Q. Bertrand et al., On the Stability of Iterative Retraining of Generative Models on their own Data, 2023, arXiv
 2310.00429, call a loop stable where a model near the fixed point comes nearer with every retraining, by a factor
-below 1. Here a world runs twice on the same draws (common random numbers). In one of them everything that a provider
-draws in round 0 is moved by a vector delta, as if its generation 0 were another model; from then on nobody interferes.
+below 1. Here a world runs twice on the same draws (common random numbers). In one of them everything that a provider's
+generation 0 draws is moved by a vector delta, as if it were another model; from then on nobody interferes.
 With the same noise z, the distance of the two providers' models is
 
     d_t = root mean square over z of |x_t'(z) - x_t(z)|,    d_0 = |delta|,
@@ -40,7 +40,7 @@ class Contraction:
 
     provider: str
     distances: list[list[float]]  # (seeds, generations)
-    rate: Interval | None  # over seeds; None: a seed stopped at once
+    rate: Interval | None  # over seeds; None: a seed has no second generation, or nothing is left in it
     ratio: float | None  # lambda as counted at the end; None: no page is human
     predicted: float | None  # lambda / (1 + lambda); None: no page is human, and nothing contracts
 
@@ -51,7 +51,7 @@ class Contraction:
             yield generation, len(found), float(np.mean(found)), min(found), max(found)
 
     def in_words(self) -> str:
-        rate = "not to be told: a provider stopped"
+        rate = "no rate: a seed has no second generation, or nothing is left in it"
         if self.rate is not None:
             rate = f"{self.rate.effect:.4f} [{self.rate.low:.4f}, {self.rate.high:.4f}] a generation"
         words = "no page is human: nothing pulls the model back"
@@ -92,16 +92,13 @@ def _distances(plain: World, moved: World, provider: str, size: float) -> Iterat
     """d_t / d_0 by generation."""
     delta = _direction(plain, provider) * size
     for round in range(plain.question.scenario.rounds):
-        asker = moved.work() if round else _moving(moved, provider, delta)
-        for _ in drive([plain.work(), asker]):
+        for _ in drive([plain.work(), _moving(moved, provider, delta)]):
             pass
         here, there = (next(p for p in world.providers if p.name == provider) for world in (plain, moved))
         if here.stopped or there.stopped:
             return
-        if round == 0:
-            yield 1.0
-        elif here.trained_in == round:
-            yield _apart(plain, moved, provider) / size
+        if here.trained_in == round:
+            yield _apart(plain, moved, provider) / size if here.generation else 1.0
 
 
 def _direction(world: World, provider: str) -> torch.Tensor:
@@ -111,13 +108,13 @@ def _direction(world: World, provider: str) -> torch.Tensor:
 
 
 def _moving(world: World, provider: str, delta: torch.Tensor) -> Asker[Any]:
-    """The world's work of a round, with what the provider draws moved by delta."""
+    """The world's work of a round, with what the provider's generation 0 draws moved by delta."""
     work = world.work()
     item = next(work)
     while True:
         reply = yield item
         mine = next(p for p in world.providers if p.name == provider)
-        if isinstance(item, Draw) and item.generator is mine.generator:
+        if isinstance(item, Draw) and item.generator is mine.generator and mine.generation == 0:
             reply = reply + delta.to(reply.dtype)
         try:
             item = work.send(reply)

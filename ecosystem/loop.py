@@ -34,6 +34,7 @@ from ecosystem.records import (
     Line,
     RunRecord,
     SeedRecord,
+    write_json,
     write_text,
 )
 from ecosystem.scenarios import Question, digest
@@ -57,7 +58,7 @@ class Event:
     seed: int
     progress: Progress | None = None
     line: Line | None = None
-    together: int = 1  # seeds that run in lockstep, the first of which tells of its progress
+    together: int = 1  # seeds that this is about: those in lockstep are told of by the first
 
 
 def default_folder(question: Question) -> Path:
@@ -69,12 +70,10 @@ def run(question: Question, seeds: Sequence[int], folder: Path | None = None, fo
     device = compute.set_up(question.scenario.device)
     record = RunRecord(folder or default_folder(question))
     _open(record, question, force)
-    missing = []
-    for seed in seeds:
-        if not force and _finished(record.seed(seed)):
-            yield Event("kept", seed)
-        else:
-            missing.append(seed)
+    kept = [seed for seed in seeds if not force and _finished(record.seed(seed))]
+    if kept:
+        yield Event("kept", kept[0], together=len(kept))
+    missing = [seed for seed in seeds if seed not in set(kept)]
     size = TOGETHER if all(card.model.stacks for card in question.cards.values()) else 1
     for start in range(0, len(missing), size):
         group = [record.seed(seed) for seed in missing[start : start + size]]
@@ -152,7 +151,7 @@ def _round(alive: Sequence[Running]) -> Iterator[Event]:
         if world is first:
             yield Event("progress", world.seed, progress, together=len(alive))
     for seed in alive:
-        yield Event("round", seed.record.seed, line=seed.close_round(), together=len(alive))
+        yield Event("round", seed.record.seed, line=seed.close_round(), together=len(alive) if seed is alive[0] else 0)
 
 
 class Running:
@@ -186,14 +185,16 @@ class Running:
 
     def finish(self) -> None:
         self._save_pages()
-        seconds = (time.monotonic() - self.began) / self.together
-        self.record.set_status(FINISHED, self.world.round, seconds=round(seconds, 3))
+        # The share of a seed, where several ran together.
+        seconds = round((time.monotonic() - self.began) / self.together, 3)
+        write_json(self.record.folder / "manifest.json", {**_manifest(self.world), "seconds": seconds})
+        self.record.set_status(FINISHED, self.world.round)
 
     def leave(self, state: str, why: str = "") -> None:
         """Stop before the end, with a readable record."""
         if self.record.begun:
             self._save_pages()
-            self.record.set_status(state, self.world.round, **({"why": why} if why else {}))
+            self.record.set_status(state, self.world.round, why)
 
     def _save_pages(self) -> None:
         """The pages published since the last call."""

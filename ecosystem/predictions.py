@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from ecosystem.agents.scraper import ScraperSettings, UniformCrawl
 from ecosystem.agents.user import UserSettings
 from ecosystem.distribution import Distribution
+from ecosystem.errors import AssumptionError
 from ecosystem.humans import Gaussian as GaussianSource
 from ecosystem.models import Categorical, Gaussian, Kde
 from ecosystem.records import Line
@@ -56,18 +57,24 @@ class Oracle:
 
 
 def theory(question: Question, runs: Mapping[int, Sequence[Line]]) -> dict[tuple[str, str], Theory]:
-    """By provider and metric: the first oracle of ORACLES that holds and speaks of it."""
+    """By provider and metric: the first oracle of ORACLES that holds and speaks of it.
+
+    One that meets in the records what it does not assume (as rewards that are too far apart) says nothing.
+    """
     found: dict[tuple[str, str], Theory] = {}
+    seeds = list(runs.values())
     for oracle in ORACLES:
         if not oracle.holds(question):
             continue
-        seeds = list(runs.values())
-        predicted = _by_flow(oracle, question, seeds)
+        try:
+            predicted = _by_flow(oracle, question, seeds)
+        except AssumptionError:
+            continue
         for key in predicted[0]:
             measured = [_measured(lines, *key) for lines in seeds]
-            if key not in found and any(v is not None for values in measured for v in values):
-                human = _of_human(question, *key)
-                found[key] = _compared(oracle, measured, [values[key] for values in predicted], human)
+            told = _compared(oracle, measured, [values[key] for values in predicted], _of_human(question, *key))
+            if key not in found and any(value is not None for value in told["values"]):
+                found[key] = told
     return found
 
 
@@ -247,7 +254,10 @@ def _replaced(question: Question, lines: Sequence[Line]) -> Values:
 
 
 def _own_last_pages(provider: str, lines: Sequence[Line]) -> Iterator[int]:
-    """The sizes of the training sets, while each is fresh: human pages first, then those of the model before alone."""
+    """The sizes of the training sets, while each is fresh: human pages first, then those of the model before alone.
+
+    A single page ends it as well: it has no spread, whose logarithm could be followed.
+    """
     makers: dict[int, tuple[str, int, int]] = {}
     for line in lines:
         makers |= {number: (maker, generation, pages) for number, maker, generation, pages in line["web"]["published"]}
@@ -255,7 +265,8 @@ def _own_last_pages(provider: str, lines: Sequence[Line]) -> Iterator[int]:
         if "trained" not in row:
             continue
         wanted = ("human", -1) if row["generation"] == 0 else (provider, row["generation"] - 1)
-        if any(makers[number][:2] != wanted for number, _ in row["trained"]["by_batch"]):
+        foreign = any(makers[number][:2] != wanted for number, _ in row["trained"]["by_batch"])
+        if foreign or row["trained"]["pages"] < 2:
             return
         yield row["trained"]["pages"]
 
@@ -325,8 +336,12 @@ def _published(settings: Scenario, maker: str, p: NDArray[np.float64], atoms: ND
 
 
 def _detects(question: Question) -> bool:
-    scrapers = [s for world in _worlds(question) for s in world.scrapers]
-    return any(isinstance(s.filter, Detector) for s in scrapers) and all(_reads_the_web(s) for s in scrapers)
+    worlds = _worlds(question)
+    scrapers = [s for world in worlds for s in world.scrapers]
+    # What is crawled is what stood on record when the round before closed, unless the web then forgets otherwise.
+    one_web = all(world.web.retention == worlds[0].web.retention for world in worlds)
+    detector = any(isinstance(s.filter, Detector) for s in scrapers)
+    return one_web and detector and all(_reads_the_web(s) for s in scrapers)
 
 
 def _reads_the_web(scraper: ScraperSettings) -> bool:
@@ -336,18 +351,25 @@ def _reads_the_web(scraper: ScraperSettings) -> bool:
 
 
 def _detected(question: Question, lines: Sequence[Line]) -> Values:
-    """Of the providers behind a detector."""
-    found: Values = {}
+    """Of the providers that are behind a detector in some round; None at what they trained without it."""
+    worlds, names = _worlds(question), [p.name for p in question.scenario.providers]
+    behind = [name for name in names if any(_detector(world, name) for world in worlds)]
+    found: Values = {(name, "synthetic-share"): [] for name in behind}
     share = 0.0  # of the web that is crawled: only the archive, at first
     for line in lines:
-        settings = question.at(line["round"])
-        for name, row in line["providers"].items():
-            filter = settings.scraper_for(settings.provider(name)).filter
-            if "trained" in row and isinstance(filter, Detector):
-                expected = identities.detector_share(share, filter.tpr, filter.fpr)
-                found.setdefault((name, "synthetic-share"), []).append(expected)
+        for name in behind:
+            if "trained" in line["providers"][name]:
+                filter = _detector(question.at(line["round"]), name)
+                expected = identities.detector_share(share, filter.tpr, filter.fpr) if filter else None
+                found[name, "synthetic-share"].append(expected)
         share = line["web"]["synthetic_share"]
     return found
+
+
+def _detector(world: Scenario, provider: str) -> Detector | None:
+    """What the provider's scraper leaves pages out by, if it is a detector."""
+    filter = world.scraper_for(world.provider(provider)).filter
+    return filter if isinstance(filter, Detector) else None
 
 
 def _of_human(question: Question, provider: str, metric: str) -> float | None:

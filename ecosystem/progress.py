@@ -44,15 +44,17 @@ class Clock:
         self.seeds, self.began = seeds, time.monotonic()
         self.work = [expected(question, round) for round in range(question.scenario.rounds)]
         self.seed = sum(ROUND + sum(round.values()) for round in self.work)
-        self.done, self.before, self.within = 0.0, 0.0, 0.0  # seeds; rounds of this seed; trainings of this round
+        self.closed: dict[int, float] = {}  # by seed, its rounds
+        self.within = 0.0  # trainings of this round
 
     def see(self, event: Event) -> None:
         if event.kind == "kept":  # it took no time, and so says nothing of the time left
-            self.seeds = max(1, self.seeds - 1)
-        elif event.kind == "finished":
-            self.done, self.before, self.within = self.done + self.seed, 0.0, 0.0
+            self.seeds = max(1, self.seeds - event.together)
+        elif event.kind == "finished":  # perhaps before its last round
+            self.closed[event.seed], self.within = self.seed, 0.0
         elif event.kind == "round" and event.line is not None:
-            self.before += ROUND + sum(self.work[event.line["round"]].values())
+            work = ROUND + sum(self.work[event.line["round"]].values())
+            self.closed[event.seed] = self.closed.get(event.seed, 0.0) + work
             self.within = 0.0
         elif event.progress is not None and event.progress.update is not None:
             round, name, update = self.work[event.progress.round], event.progress.provider, event.progress.update
@@ -61,7 +63,7 @@ class Clock:
 
     @property
     def share(self) -> float:
-        return min(1.0, (self.done + self.before + self.within) / (self.seeds * self.seed))
+        return min(1.0, (sum(self.closed.values()) + self.within) / (self.seeds * self.seed))
 
     def left(self) -> str:
         elapsed = time.monotonic() - self.began
@@ -89,7 +91,7 @@ def sentence(event: Event, rounds: int) -> str:
     """What is going on, in words."""
     progress = event.progress
     assert progress is not None
-    text = f"seed {event.seed} round {progress.round + 1}/{rounds}  {PHASES[progress.phase]}"
+    text = f"{_seeds(event)} round {progress.round + 1}/{rounds}  {PHASES[progress.phase]}"
     if progress.provider:
         text += f" {progress.provider}"
     if progress.update is not None:
@@ -100,10 +102,15 @@ def sentence(event: Event, rounds: int) -> str:
     return text
 
 
+def _seeds(event: Event) -> str:
+    """The seed, and how many others it stands for."""
+    return f"seed {event.seed}" + (f" and {event.together - 1} more" if event.together > 1 else "")
+
+
 def closed(event: Event, rounds: int) -> str:
     """A round's outcome in one line."""
     assert event.line is not None
-    parts = [f"seed {event.seed}  round {event.line['round'] + 1}/{rounds}"]
+    parts = [f"{_seeds(event)}  round {event.line['round'] + 1}/{rounds}"]
     for name, row in event.line["providers"].items():
         trained = row.get("trained")
         if trained:
@@ -115,7 +122,7 @@ def closed(event: Event, rounds: int) -> str:
     return "  |  ".join(parts)
 
 
-SHOWN = ("frechet", "sliced-wasserstein", "recall")
+SHOWN = ("frechet", "sliced-wasserstein", "recall", "model-variance", "heterozygosity", "nll")
 
 
 class Plain:
@@ -125,10 +132,10 @@ class Plain:
         self.console, self.rounds = console, question.scenario.rounds
 
     def see(self, event: Event) -> None:
-        if event.kind == "round":
+        if event.kind == "round" and event.together:
             self.console.print(closed(event, self.rounds), highlight=False, soft_wrap=True)
         elif event.kind == "kept":
-            self.console.print(f"seed {event.seed}  on record already, kept (--force runs it again)", highlight=False)
+            self.console.print(f"{_seeds(event)}  on record already, kept (--force runs it again)", highlight=False)
 
 
 class Lively(Plain):

@@ -3,8 +3,8 @@
     RUN/summary.json                 the answer, over all seeds (summary.py)
     RUN/scenario.resolved.yaml       what was asked: scenario and model cards in full
     RUN/figures/*.png
-    RUN/seed-0/manifest.json         versions, machine, device, threads
-    RUN/seed-0/status.json           running | finished | interrupted | failed, the round, the seconds it took
+    RUN/seed-0/manifest.json         versions, machine, device, threads, seconds
+    RUN/seed-0/status.json           running | finished | interrupted | failed, and the round
     RUN/seed-0/metrics.jsonl         one line a round, append-only
     RUN/seed-0/pages/from-0.*        pages from that number on, in blocks: columns as parquet, items as npy
     RUN/seed-0/gallery/alpha-000.npy samples of a generation; human.npy for comparison
@@ -101,9 +101,9 @@ class SeedRecord:
                 raise RecordError(f"{problem}. Wait for it, or choose another --out.") from error
             yield
 
-    def set_status(self, state: str, rounds_done: int, **more: Any) -> None:
-        """``more``: why it failed, or the seconds that it took (its share, where seeds ran together)."""
-        write_json(self.folder / "status.json", {"state": state, "rounds_done": rounds_done, **more})
+    def set_status(self, state: str, rounds_done: int, why: str = "") -> None:
+        status = {"state": state, "rounds_done": rounds_done}
+        write_json(self.folder / "status.json", {**status, "why": why} if why else status)
 
     def append(self, line: Line) -> None:
         """One round. The line reaches the disk whole or, cut short, is left out by ``lines``."""
@@ -123,6 +123,10 @@ class SeedRecord:
     def save_gallery(self, provider: str, generation: int, samples: NDArray[Any]) -> None:
         path = self.folder / "gallery" / f"{slug(provider)}-{generation:03d}.npy"
         np.save(path, samples, allow_pickle=False)
+
+    def manifest(self) -> dict[str, Any]:
+        manifest: dict[str, Any] = read_json(self.folder / "manifest.json")
+        return manifest
 
     def status(self) -> dict[str, Any]:
         path = self.folder / "status.json"

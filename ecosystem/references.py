@@ -56,8 +56,8 @@ def keep(run: Run, folder: Path) -> None:
 def _manifest(seeds: Sequence[SeedRecord]) -> dict[str, Any]:
     """What made it, and how long it took."""
     kept = ("device", "threads", "python", "versions")
-    manifest = read_json(seeds[0].folder / "manifest.json")
-    seconds = sum(float(seed.status()["seconds"]) for seed in seeds)
+    manifest = seeds[0].manifest()
+    seconds = sum(float(seed.manifest()["seconds"]) for seed in seeds)
     return {**{name: manifest[name] for name in kept}, "seeds": len(seeds), "seconds": round(seconds, 1)}
 
 
@@ -76,7 +76,7 @@ INDEX = """
 
 Each shipped scenario over its seeds (four at the least), made by `make references`. A folder holds the report as
 text, the summary as JSON, curves and gallery as pictures, and the digest of the scenario and cards that it belongs to.
-Effects are how many times worse a metric became against the provider's own generation 0, with a 95 % interval over seeds.
+Effects are how many times worse a metric became against the provider's own generation 0, with its 95 % interval.
 
 | scenario | seeds | provider | verdict | evidence | claims held, refuted, undecided |
 |---|---|---|---|---|---|

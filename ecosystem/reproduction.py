@@ -57,7 +57,7 @@ def _run(check: Check) -> Run:
 
 def _seconds(result: Run) -> float:
     """The wall time of all seeds."""
-    return round(sum(float(seed.status()["seconds"]) for seed in result.record.seeds()), 1)
+    return round(sum(float(seed.manifest()["seconds"]) for seed in result.record.seeds()), 1)
 
 
 def keep(folder: Path, entry: Entry) -> None:

@@ -55,7 +55,7 @@ SeedsInYaml = tuple[Count, ...] | str
 def seeds_of(value: Any) -> Any:
     """Seeds as a list, or as text: `0-4` is 0 to 4, `0,2,5` are three. Raises ValueError."""
     if not isinstance(value, str):
-        return tuple(value) if isinstance(value, list) else value
+        return value
     found: list[int] = []
     for part in filter(None, (p.strip() for p in value.split(","))):
         first, dash, last = part.partition("-")
@@ -137,9 +137,12 @@ class Scenario(Settings):
     question: str = ""
     about: str = ""
     papers: tuple[str, ...] = ()
-    seeds: Annotated[tuple[Count, ...], at.MinLen(1), BeforeValidator(seeds_of, json_schema_input_type=SeedsInYaml)] = (
-        0,
-    )
+    seeds: Annotated[
+        tuple[Count, ...],
+        Field(strict=False),
+        at.MinLen(1),
+        BeforeValidator(seeds_of, json_schema_input_type=SeedsInYaml),
+    ] = (0,)
     web: WebSettings = WebSettings()
     creators: tuple[CreatorSettings, ...] = ()
     users: tuple[UserSettings, ...] = ()

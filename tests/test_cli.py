@@ -178,7 +178,7 @@ def test_run_prints_one_object_with_the_keys_of_the_interface(tmp_path, tiny, ca
     scenario, out = tiny(), tmp_path / "run"
     assert ecosystem("run", scenario, "--seeds", "0-1", "--out", out, "--json", "--check") == 0
     stdout, stderr = capsys.readouterr()
-    assert "seed 1  round 3/3" in stderr
+    assert "seed 0 and 1 more  round 3/3" in stderr
     summary = object_of(stdout)
     assert summary == object_of((out / "summary.json").read_text(encoding="utf-8"))
     assert summary.keys() >= {"scenario", "seeds", "rounds", "verdict", "providers", "web", "claims"}
@@ -269,7 +269,7 @@ def test_another_question_is_refused_and_force_replaces_it(tiny, run, capsys):
 def test_words_and_claims_may_change_without_running_anew(tiny, run, capsys):
     scenario = tiny((HELD, REFUTED), ("name: tiny", "name: tiny\nabout: other words"))
     assert ecosystem("run", scenario, "--seeds", "0-1", "--out", run, "--check") == 1
-    assert "seed 0  on record already, kept" in capsys.readouterr().err
+    assert "seed 0 and 1 more  on record already, kept" in capsys.readouterr().err
 
 
 def test_force_runs_the_same_question_again(tiny, run):
@@ -361,7 +361,7 @@ def test_an_interruption_before_the_first_round_is_one_too(tiny, tmp_path, capsy
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(world.World, "phases", interrupted)
+    monkeypatch.setattr(world.World, "work", interrupted)
     assert ecosystem("run", tiny(), "--out", tmp_path / "run") == 130
     assert "error: interrupted" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "seed-0" / "status.json").read_text())["state"] == "interrupted"

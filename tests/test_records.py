@@ -13,14 +13,14 @@ from ecosystem.records import RunRecord, open_run, read_json, slug, write_json, 
 
 TRAINED = dict.fromkeys(("pages", "human", "lambda", "synthetic_share", "lineage", "loss"), 1)
 LINE = {
-    "web": dict.fromkeys(("pages", "human", "synthetic", "synthetic_share", "lineage"), 1),
+    "web": dict.fromkeys(("pages", "human", "synthetic", "synthetic_share", "lineage", "published"), 1),
     "ballots": 0,
     "classifier_accuracy": None,
     "providers": {
         "lab \u2028 one": {
             "generation": 0,
             "vote_share": None,
-            "trained": {**TRAINED, "by_maker": {}, "metrics": {}, "replicates": {}},
+            "trained": {**TRAINED, "by_maker": {}, "by_batch": [], "metrics": {}, "replicates": {}},
         }
     },
 }
