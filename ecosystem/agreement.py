@@ -77,7 +77,7 @@ def _coarsest(found: Sequence[Check]) -> float:
 
 def _mean(series: Sequence[Series], generation: int) -> float | None:
     values = [estimate.value for s in series if (estimate := s.at(generation)) is not None]
-    return float(np.mean(values)) if len(values) == len(series) else None
+    return float(np.mean(values)) if values and len(values) == len(series) else None
 
 
 def _theory_at(theory: Theory, generation: int) -> tuple[float | None, float | None]:

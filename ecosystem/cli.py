@@ -167,6 +167,9 @@ def reproduce(
     ] = None,
     cheap: Annotated[bool, typer.Option("--cheap", help="Only the checks that take seconds.")] = False,
     out: Annotated[Path, typer.Option(help="Where the scoreboard is kept.")] = Path("reports"),
+    from_reports: Annotated[
+        bool, typer.Option("--from-reports", help="Read reference reports on file instead of running their scenarios.")
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Exit 1 if a check is refuted, 2 if one is undecided.")
     ] = False,
@@ -175,7 +178,7 @@ def reproduce(
     from ecosystem import reproduction
 
     chosen = reproduction.select(rows or [], cheap)
-    entries = reproduction.run(chosen, out, typer.echo)
+    entries = reproduction.run(chosen, out, typer.echo, from_reports)
     if check:
         raise typer.Exit(_code({entry["mark"] for entry in entries}))
 

@@ -39,6 +39,7 @@ class Check:
     found: Callable[[Run], Finding]
     overrides: dict[str, Any] = field(default_factory=dict)
     cheap: bool = False
+    records: bool = False  # whether the reader looks at single seeds, so that a summary is not enough
 
     @property
     def name(self) -> str:
@@ -344,6 +345,7 @@ CHECKS: tuple[Check, ...] = (
         "categorical-drift",
         time_to_one_outcome,
         {**TEN_PAGES, "metrics": ["heterozygosity", "outcomes"]},
+        records=True,
         cheap=True,
     ),
     Check(
@@ -401,6 +403,7 @@ CHECKS: tuple[Check, ...] = (
         "Theorem 2.3: E e^r above its bound",
         "curated-outcomes",
         above_its_bound,
+        records=True,
         cheap=True,
     ),
     Check(
@@ -426,6 +429,14 @@ CHECKS: tuple[Check, ...] = (
         "precision holds",
         "sampling-bias-digits",
         claimed("precision of biased is higher than of honest"),
+    ),
+    Check(
+        "R6",
+        "2307.01850",
+        "digits, lambda = 1",
+        "precision falls",
+        "sampling-bias-digits",
+        claimed("precision of honest is decreasing"),
     ),
     Check(
         "R6",
@@ -464,6 +475,7 @@ CHECKS: tuple[Check, ...] = (
         "the drift changes its sign at one share",
         "adversarial-curators",
         turns_at_threshold,
+        records=True,
         cheap=True,
     ),
     *(

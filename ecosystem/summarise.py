@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,7 @@ def _evidence(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> 
 
 def _definitions(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> list[Definition]:
     return collapse.definitions(
-        lambda metric: [verdicts.provider_series(lines, name, metric) for lines in runs],
+        cache(lambda metric: [verdicts.provider_series(lines, name, metric) for lines in runs]),
         [m.name for m in _metrics(question)],
         question.scenario.evaluation.size(question.scenario.humans.open()),
         images=_images(question),

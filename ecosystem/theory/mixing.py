@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from ecosystem.theory.assumptions import Estimator, bias, correction, number, require, whole
 from ecosystem.theory.gaussian import Moments
@@ -104,6 +103,8 @@ def worst_amount(n: int, t: int) -> int:
 
     Found by search; that there is one maximum only is observed, not proven. Assumes n >= 2, t >= 1.
     """
+    from scipy.optimize import minimize_scalar  # late: importing it takes most of a second
+
     top = 2 * whole("n", n, 2) * (whole("t", t, 1) + 1)
 
     def error(log_amount: float) -> float:

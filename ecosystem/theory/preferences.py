@@ -17,7 +17,6 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
 from ecosystem.theory.assumptions import Floats, distribution, number, require, share, times, vector, whole
 from ecosystem.theory.curation import choices
@@ -45,6 +44,8 @@ def anchored_limit(reference: ArrayLike, reward: ArrayLike, ratio: float) -> Flo
     Z = E_{p*}[e^r] is the root > s e^{r*} of sum p* = 1. Wei, Xie, Zhu, Zhang, Co-evolving human preferences, 2026.
     Assumes 0 <= lambda < inf.
     """
+    from scipy.optimize import brentq  # late: importing it takes most of a second
+
     p, r = _atoms(reference, reward)
     s = _synthetic_share(ratio)
     r = r - r[p > 0].max()
