@@ -316,9 +316,7 @@ CHECKS: tuple[Check, ...] = (
         settles,
         cheap=True,
     ),
-    _theory(
-        "R1", "2307.01850", "fresh data each round", "gaussian-fresh", "lab", "model-variance", "mean-error", cheap=True
-    ),
+    _theory("R1", "2307.01850", "fresh data each round", "gaussian-fresh", "lab", "model-variance", "mean-error"),
     _theory("R1", "2404.01413", "sliding window", "gaussian-window", "lab", "model-variance", "mean-error"),
     Check(
         "R2",
@@ -336,7 +334,7 @@ CHECKS: tuple[Check, ...] = (
         "kde-moons",
         claimed("nll of accumulate is lower than of subsample", "nll of subsample is lower than of replace"),
     ),
-    _theory("R3", "2305.17493", "ten words, n = 100", "categorical-drift", "lab", "heterozygosity", cheap=True),
+    _theory("R3", "2305.17493", "ten words, n = 100", "categorical-drift", "lab", "heterozygosity"),
     Check(
         "R3",
         "2410.16713",
@@ -346,7 +344,6 @@ CHECKS: tuple[Check, ...] = (
         time_to_one_outcome,
         {**TEN_PAGES, "metrics": ["heterozygosity", "outcomes"]},
         records=True,
-        cheap=True,
     ),
     Check(
         "R4",
@@ -381,9 +378,7 @@ CHECKS: tuple[Check, ...] = (
         claimed("own is collapsed", "recall of half is higher than of own", "recall of half is higher than 0.9"),
     ),
     *(
-        _theory(
-            "R5", "2407.09499", f"{words}, K = {k}", "curated-outcomes", f"{name}-{k}", "mean-exp-reward", cheap=True
-        )
+        _theory("R5", "2407.09499", f"{words}, K = {k}", "curated-outcomes", f"{name}-{k}", "mean-exp-reward")
         for name, words in (("alone", "curated alone"), ("mixed", "curated and archive, lambda = 1/2"))
         for k in (2, 4, 16)
     ),
@@ -394,7 +389,6 @@ CHECKS: tuple[Check, ...] = (
         "reward rises, variance goes to 0",
         "curated-outcomes",
         claimed("mean-exp-reward of alone-2 is increasing", "heterozygosity of alone-4 is lower than 0.001"),
-        cheap=True,
     ),
     Check(
         "R5",
@@ -404,7 +398,6 @@ CHECKS: tuple[Check, ...] = (
         "curated-outcomes",
         above_its_bound,
         records=True,
-        cheap=True,
     ),
     Check(
         "R5",
@@ -454,7 +447,6 @@ CHECKS: tuple[Check, ...] = (
         "gaussian-fresh",
         forgets_its_start,
         {"web.archive": 400},
-        cheap=True,
     ),
     *(
         _theory(
@@ -464,7 +456,6 @@ CHECKS: tuple[Check, ...] = (
             "adversarial-curators",
             name,
             "mean-exp-reward",
-            cheap=True,
         )
         for name, words in (("clean", "none"), ("tainted", "a quarter"), ("captured", "three quarters"))
     ),
@@ -476,7 +467,6 @@ CHECKS: tuple[Check, ...] = (
         "adversarial-curators",
         turns_at_threshold,
         records=True,
-        cheap=True,
     ),
     *(
         _theory(
@@ -497,7 +487,6 @@ CHECKS: tuple[Check, ...] = (
         "the effective sample size is the pool's",
         "gaussian-pool",
         slower_than_alone,
-        cheap=True,
     ),
     Check(
         "R9",
@@ -506,7 +495,6 @@ CHECKS: tuple[Check, ...] = (
         "share p (1 - TPR) / (p (1 - TPR) + (1 - p) (1 - FPR))",
         "detector-web",
         claimed("synthetic-share of wary follows theory"),
-        cheap=True,
     ),
     Check(
         "R9",
@@ -515,7 +503,6 @@ CHECKS: tuple[Check, ...] = (
         "none < filter < human reserve",
         "detector-web",
         claimed("mean-error of wary is lower than of naive", "mean-error of anchored is lower than of wary"),
-        cheap=True,
     ),
     Check(
         "R9",
@@ -524,7 +511,6 @@ CHECKS: tuple[Check, ...] = (
         "as a share gamma / (1 + gamma) of fresh pages",
         "gaussian-fresh",
         claimed("model-variance of lab follows theory"),
-        cheap=True,
     ),
     Check(
         "R9",
@@ -533,7 +519,6 @@ CHECKS: tuple[Check, ...] = (
         "improves on the base",
         "gaussian-fixed",
         not_built,
-        cheap=True,
     ),
     *(
         _theory("R10", "2402.11778", f"ten human pages, m = {m[1:]}", "synthetic-amount", m, "mean-error")

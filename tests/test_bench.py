@@ -17,6 +17,7 @@ from ecosystem import scenarios
 from ecosystem.agents import user
 from ecosystem.models import FlowMatching
 from ecosystem.models.base import TrainingSet
+from ecosystem.models.jobs import drive
 from ecosystem.models.nets import MLPSettings, build
 from ecosystem.models.train import TrainSettings
 from ecosystem.rng import Streams, stream
@@ -69,7 +70,7 @@ def test_ten_thousand_ballots():
     world = ballots_world(10_000)
     world.step()
     world.settings = world.question.at(1)
-    seconds = median(lambda: user.ask(world))
+    seconds = median(lambda: list(drive([user.ask(world)])))
     show("10,000 ballots, K = 4, gaussian", f"{seconds:.3f} s", "0.3 s")
     assert seconds < 0.3
 
@@ -96,6 +97,31 @@ print(before / 1024, peak() / 1024)
     show("1,000,000 pages of 2-D vectors, whole process", f"{after:.0f} MB", "1,000 MB")
     show("   of which pages", f"{after - before:.0f} MB", "-")
     assert after < 1000
+
+
+def bare_replacement(seeds, generations, n, dims):
+    """The loop of gaussian-replace in plain NumPy, seed by seed: fit, draw, and nothing else."""
+    for seed in range(seeds):
+        rng = stream(seed, "bench", "replacement")
+        x = rng.standard_normal((n, dims))
+        for _ in range(generations):
+            mean, std = x.mean(0), x.std(0)
+            x = mean + std * rng.standard_normal((n, dims))
+
+
+def test_a_hundred_seeds_of_a_hundred_generations(tmp_path):
+    """`ecosystem run gaussian-replace --seeds 0-99`: start-up, worlds, records, summary, theory and report."""
+    began = time.perf_counter()
+    bare_replacement(100, 100, 100, 40)
+    bare = time.perf_counter() - began
+    run = ["run", "gaussian-replace", "--seeds", "0-99", "--out", tmp_path / "run"]
+    command = [sys.executable, "-m", "ecosystem", *run]
+    began = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    seconds = time.perf_counter() - began
+    show("gaussian-replace, 100 seeds, start-up and report included", f"{seconds:.1f} s", "20 s")
+    show("   as a ratio to the bare loop", f"{seconds / bare:.1f}", "-")
+    assert seconds < 20
 
 
 def training_set(n=1000):
