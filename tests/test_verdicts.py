@@ -607,6 +607,7 @@ def theory_of(values, measured):
         "source": "made for this test",
         "values": list(values),
         "error": [float(e) for e in error],
+        "human": None,
         "deviation": None,
         "at": None,
     }
@@ -664,8 +665,19 @@ def test_the_error_of_a_constant_is_compared_with_its_value():
     flat = np.full(31, 2.0)
     for noise, verdict in ((0.1, "held"), (0.3, "undecided")):  # 3 % of 2, over 10 seeds: 0.19
         assert judge_theory(measurements(noise=noise, predicted=flat), flat).verdict == verdict
-    late = np.where(np.arange(31) < 5, 1.0, 2.0)  # no effect at generations 1 and 3: they tell nothing of precision
+    late = np.where(np.arange(31) < 5, 1.0, 2.0)  # no effect at generations 1 and 3: compared with its value there
     assert judge_theory(measurements(noise=0.05, predicted=late), late).verdict == "held"
+
+
+def test_the_effect_is_how_far_theory_says_that_the_model_is_from_human_data():
+    """A plateau that is far from the human value has an effect though it does not move any more."""
+    plateau = np.full(31, 0.9)
+    measured = measurements(noise=0.02, predicted=plateau)  # an error of 0.006, 6 % of 0.1
+    error = judge_theory(measured, plateau)
+    assert error.verdict == "held", "0.7 % of its value where nothing is known of human data"
+    theory = {**theory_of(plateau, measured), "human": 1.0}
+    found = agreement.checks([series(row) for row in measured], theory)
+    assert agreement.verdict(found, len(measured)) == "undecided"
 
 
 def test_a_prediction_met_exactly_is_no_deviation():

@@ -1,0 +1,286 @@
+"""The judge is measured as any instrument is: on worlds whose truth is known, how often is it wrong?
+
+Real worlds, not made-up numbers: their noise is that of models fitted to other pages, and nobody says that it is normal.
+
+*Null worlds.* Every generation is fitted to fresh human pages and to nothing else. It differs from the one before by
+the draw alone, so that any change that is told is a false alarm. Two of them are noisy on purpose (12 pages for eight
+modes, 6 pages for a Gaussian), where a chance change is often larger than the margin and the interval alone protects.
+
+*Planted effects.* In the `bias` worlds an event cuts the variance of what is served, or lets a starved lab see more
+pages; in the `own` worlds labs are fed on themselves and lose variance by sampling alone. The size of an effect is
+the ratio of the metric's means over all seeds, generation 0 against the end, the worse side above: what the judge
+would find had it 1,600 seeds.
+
+Seeds 0 to 1,599 of each world make 400 runs of 4 seeds, or 200 of 8, none of which share a seed. A rate's interval is
+Clopper and Pearson's at 95 %. `pytest -m slow -s tests/test_judge.py` prints the tables.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from ecosystem import loop, scenarios, summarise
+from ecosystem.records import Line
+from ecosystem.scenarios import Question
+from ecosystem.summary import Definition, Evidence, Verdict
+from ecosystem.verdicts import DISTANCES, evidence, of_provider, provider_series
+from ecosystem.world import World, together
+
+pytestmark = pytest.mark.slow
+
+SEEDS = 1600
+ALARMS = ("collapsed", "degrading", "improving")
+SAMPLES = 100
+
+
+def null(humans, pages, model, metrics):
+    return f"""
+        name: nothing-changes
+        rounds: 8
+        humans: {{{humans}}}
+        web: {{archive: {pages}, retention: {{human_rounds: 1}}}}
+        creators: [{{name: people, pages_per_round: {pages}}}]
+        providers: [{{name: lab, model: {model}}}]
+        metrics: [{metrics}]
+        evaluation: {{samples: {SAMPLES}, groups: 2}}
+        """
+
+
+NULLS = {
+    "gaussian": null(
+        "source: gaussian, dims: 2, held_out: 100",
+        100,
+        "gaussian",
+        "sliced-wasserstein, recall, precision, model-variance",
+    ),
+    "ring-8": null(
+        "source: ring-8, held_out: 100",
+        12,
+        "kde",
+        "sliced-wasserstein, recall, tail-recall, modes, between-modes, model-variance",
+    ),
+    "line": null("source: gaussian, dims: 1, held_out: 50", 6, "gaussian", "nll, model-variance"),
+    "words": null(
+        "source: categorical, probabilities: [0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05]",
+        15,
+        "categorical",
+        "heterozygosity, outcomes",
+    ),
+}
+
+# Nobody feeds on synthetic pages here: what changes is what the event says.
+BIAS = f"""
+name: biased-from-round-2
+rounds: 4
+humans: {{source: gaussian, dims: 2, held_out: 100}}
+web: {{archive: 200, retention: {{human_rounds: 1}}}}
+creators: [{{name: people, pages_per_round: 200}}]
+scrapers: [{{name: all}}, {{name: few, budget: 20}}]
+providers:
+  - {{name: slightly, model: gaussian}}
+  - {{name: half, model: gaussian}}
+  - {{name: nearly-all, model: gaussian}}
+  - {{name: better-fed, model: gaussian, scraper: few}}
+events:
+  - at: 2
+    set:
+      providers.slightly.sampling_bias: 0.8
+      providers.half.sampling_bias: 0.5
+      providers.nearly-all.sampling_bias: 0.05
+      scrapers.few.budget: 200
+metrics: [sliced-wasserstein, recall, model-variance]
+evaluation: {{samples: {SAMPLES}, groups: 2}}
+"""
+
+OWN = f"""
+name: own-pages-only
+rounds: 10
+humans: {{source: gaussian, dims: 2, held_out: 100}}
+web: {{archive: 40}}
+users:
+  - {{name: users of slow, count: 40, providers: [slow]}}
+  - {{name: users of fast, count: 8, providers: [fast]}}
+scrapers:
+  - {{name: of slow, window_rounds: 1, take: [human, slow]}}
+  - {{name: of fast, window_rounds: 1, take: [human, fast]}}
+providers:
+  - {{name: slow, model: gaussian, scraper: of slow}}
+  - {{name: fast, model: gaussian, scraper: of fast}}
+metrics: [recall, model-variance]
+evaluation: {{samples: {SAMPLES}, groups: 2}}
+"""
+
+WORLDS = {**NULLS, "bias": BIAS, "own": OWN}
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Many seeds of one question."""
+
+    question: Question
+    seeds: list[list[Line]]
+
+    def runs(self, size: int) -> list[list[list[Line]]]:
+        """As runs of so many seeds, none of which is in two of them."""
+        return [self.seeds[i : i + size] for i in range(0, len(self.seeds), size)]
+
+    def labs(self) -> list[str]:
+        return [p.name for p in self.question.scenario.providers]
+
+
+@cache
+def ensemble(name: str) -> Ensemble:
+    question = scenarios.from_text(WORLDS[name])
+    lines = [lines for first in range(0, SEEDS, 50) for lines in run(question, range(first, first + 50))]
+    return Ensemble(question, lines)
+
+
+def run(question: Question, seeds: range) -> list[list[Line]]:
+    """Some seeds in lockstep, as `loop` runs them, but not to disk."""
+    worlds = [World(question, seed, torch.device("cpu")) for seed in seeds]
+    lines: list[list[Line]] = [[] for _ in seeds]
+    for _ in range(question.scenario.rounds):
+        list(together(worlds))
+        for world, told in zip(worlds, lines, strict=True):
+            told.append(loop.round_line(world))
+    for world in worlds:
+        loop._free(world)
+    return lines
+
+
+@dataclass(frozen=True)
+class Judged:
+    word: Verdict
+    evidence: list[Evidence]
+    definitions: list[Definition]
+
+
+@cache
+def judged(name: str, lab: str, size: int) -> list[Judged]:
+    """Every run of an ensemble, as a summary judges it."""
+    chosen = ensemble(name)
+    found = []
+    for lines in chosen.runs(size):
+        of_lab = summarise._evidence(chosen.question, lab, lines)
+        definitions = summarise._definitions(chosen.question, lab, lines)
+        found.append(Judged(of_provider(of_lab), of_lab, definitions))
+    return found
+
+
+def share(name: str, lab: str, size: int, holds: Callable[[Judged], bool]) -> tuple[int, int]:
+    """Of how many runs it holds, and of how many there are."""
+    runs = judged(name, lab, size)
+    return sum(map(holds, runs)), len(runs)
+
+
+def rate(count: int, of: int) -> str:
+    interval = stats.binomtest(count, of).proportion_ci()
+    return f"{count} of {of} = {count / of:.1%} [{interval.low:.1%}, {interval.high:.1%}]"
+
+
+def tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+# False alarms
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_nothing_but_the_draw_changes_in_a_null_world(name):
+    """Each generation is fitted to human pages alone, and to none that the one before has seen."""
+    for lines in ensemble(name).seeds[:20]:
+        trained = [line["providers"]["lab"]["trained"] for line in lines]
+        assert [row["synthetic_share"] for row in trained] == [0.0] * 8
+        assert {row["pages"] for row in trained} == {trained[0]["pages"]}
+        batches = [number for row in trained for number, _ in row["by_batch"]]
+        assert len(batches) == len(set(batches)) == 8
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_false_alarms_of_the_verdict(name):
+    counts = Counter(found.word for found in judged(name, "lab", 4))
+    alarms, runs = share(name, "lab", 4, lambda found: found.word in ALARMS)
+    told = f"null world {name}, 4 seeds: {rate(alarms, runs)} false alarms; {dict(counts)}"
+    tell(told)
+    assert runs == 400
+    assert alarms <= 0.05 * runs, told
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_false_alarms_of_the_definitions(name):
+    """Each of those that can be measured there; a definition that is always undecided would not be measured."""
+    names = [d["name"] for d in judged(name, "lab", 4)[0].definitions]
+    for place, definition in enumerate(names):
+        counts = Counter(found.definitions[place]["holds"] for found in judged(name, "lab", 4))
+        told = f"null world {name}, {definition}: yes in {rate(counts['yes'], 400)}; {dict(counts)}"
+        if counts["undecided"] < 400:
+            tell(told)
+        assert counts["yes"] <= 0.05 * 400, told
+
+
+def test_every_definition_that_one_size_can_show_is_measured_in_a_null_world():
+    able = {
+        d["name"]
+        for name in NULLS
+        for found in judged(name, "lab", 4)
+        for d in found.definitions
+        if d["holds"] != "undecided"
+    }
+    assert len(able) == 7
+
+
+def test_dummy_planted():
+    for name in ("bias", "own"):
+        for lab in ensemble(name).labs():
+            for metric in {e["metric"] for e in judged(name, lab, 4)[0].evidence}:
+                tell(f"{name} {lab} {metric} true size {size_of(name, lab, metric):.3f}")
+            for size in (4, 8):
+                counts = Counter(f.word for f in judged(name, lab, size))
+                tell(f"   {name} {lab} {size} seeds {dict(counts)}")
+                for i, e in enumerate(judged(name, lab, 4)[0].evidence):
+                    c = Counter(f.evidence[i]["reads"] for f in judged(name, lab, size))
+                    tell(f"        {e['metric']} {dict(c)}")
+
+
+def size_of(name: str, lab: str, metric: str) -> float:
+    """The effect on all seeds, as how many times worse the end is than generation 0."""
+    series = [provider_series(lines, lab, metric) for lines in ensemble(name).seeds]
+    start, end = (float(np.mean([getattr(s, side)().value for s in series])) for side in ("start", "end"))
+    return end / start if metric in DISTANCES else start / end
+
+
+def test_dummy_more():
+    import json
+
+    for name in WORLDS:
+        json.dump(ensemble(name).seeds, open(f"/tmp/judge/E-{name}.json", "w"))
+        n = SEEDS
+        for lab in ensemble(name).labs():
+            ev0 = judged(name, lab, 4)[0].evidence
+            for place, e in enumerate(ev0):
+                metric = e["metric"]
+                series = [provider_series(lines, lab, metric) for lines in ensemble(name).seeds]
+                c = Counter()
+                for k, f in enumerate(judged(name, lab, 4)):
+                    e = f.evidence[place]
+                    if e["reads"] != "undecided":
+                        continue
+                    m = e["more_seeds"]
+                    if m is None or m + 4 > 400:
+                        c["none" if m is None else "beyond"] += 1
+                        continue
+                    idx = [(4 * k + 4 + j) % n for j in range(4 + m)]
+                    fresh = evidence(metric, [series[i] for i in idx], SAMPLES)["reads"] != "undecided"
+                    mine = [*range(4 * k, 4 * k + 4), *idx[:m]]
+                    own = evidence(metric, [series[i] for i in mine], SAMPLES)["reads"] != "undecided"
+                    c["asked"] += 1
+                    c["fresh"] += fresh
+                    c["own"] += own
+                tell(f"more: {name} {lab} {metric} {dict(c)}")
