@@ -187,7 +187,7 @@ def reproduce(
 def contraction(
     scenario: Scenario,
     provider: Annotated[str, typer.Option(help="Whose model is perturbed. Default: the scenario's first.")] = "",
-    size: Annotated[float, typer.Option(help="Of the perturbation, in units of the data.")] = 1.0,
+    size: Annotated[float, typer.Option(help="Of the perturbation, in units of the data.")] = 0.1,
     seeds: Annotated[str, typer.Option(help="Seeds, as 0-4 or 0,2,5. Default: the scenario's.")] = "",
     sets: Sets = None,
     as_json: AsJson = False,
