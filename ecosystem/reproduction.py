@@ -22,11 +22,12 @@ def run(checks: Sequence[Check], folder: Path, say: Callable[[str], None], from_
 
     ``from_reports``: a reference report on file that belongs to the scenario as it is saves its run.
     """
-    runs: dict[str, Run] = {}
+    runs: dict[tuple[str, bool], Run] = {}
     done: list[Entry] = []
     for check in checks:
         command = " ".join([check.scenario, *(f"--set {k}={_plain(v)}" for k, v in check.overrides.items())])
-        result = runs[command] = runs.get(command) or (from_reports and _reported(check)) or _run(check)
+        known = (command, check.records)
+        result = runs[known] = runs.get(known) or (from_reports and _reported(check)) or _run(check)
         found = check.found(result)
         entry: Entry = {
             "row": check.row,
