@@ -17,13 +17,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from ecosystem import compute
-from ecosystem.errors import ScenarioError
+from ecosystem.errors import ScenarioError, TrainingError
 from ecosystem.estimates import Estimate, Interval, interval
 from ecosystem.models.jobs import Asker, Draw, drive
 from ecosystem.rng import stream
@@ -54,7 +55,7 @@ class Contraction:
         rate = "no rate: a seed has no second generation, or nothing is left in it"
         if self.rate is not None:
             rate = f"{self.rate.effect:.4f} [{self.rate.low:.4f}, {self.rate.high:.4f}] a generation"
-        words = "no page is human: nothing pulls the model back"
+        words = "no page is human: nothing pulls the model back" if any(self.distances) else "it never trained"
         if self.predicted is not None:
             words = f"lambda = {self.ratio:.3g}: an exponential family contracts by {self.predicted:.4f}"
         return f"{self.provider}: {rate}. {words}."
@@ -109,17 +110,21 @@ def _direction(world: World, provider: str) -> torch.Tensor:
 
 def _moving(world: World, provider: str, delta: torch.Tensor) -> Asker[Any]:
     """The world's work of a round, with what the provider's generation 0 draws moved by delta."""
-    work = world.work()
-    item = next(work)
+    work, mine = world.work(), next(p for p in world.providers if p.name == provider)
+    go_on: Callable[[], Any] = partial(next, work)
     while True:
-        reply = yield item
-        mine = next(p for p in world.providers if p.name == provider)
-        if isinstance(item, Draw) and item.generator is mine.generator and mine.generation == 0:
-            reply = reply + delta.to(reply.dtype)
         try:
-            item = work.send(reply)
+            item = go_on()
         except StopIteration:
             return
+        try:
+            reply = yield item
+        except TrainingError as error:  # of a fit: the world that asked for it must hear of it
+            go_on = partial(work.throw, error)
+            continue
+        if isinstance(item, Draw) and item.generator is mine.generator and mine.generation == 0:
+            reply = reply + delta.to(reply.dtype)
+        go_on = partial(work.send, reply)
 
 
 def _apart(plain: World, moved: World, provider: str) -> float:

@@ -16,14 +16,22 @@ CPU = torch.device("cpu")
 SMALL = 1e-3  # of a standard deviation: a perturbation whose square is nothing beside it
 
 
-def world_of(model="gaussian-diagonal", dims=2, archive=1000, users=1000, rounds=5, retention=1, provider="", more=""):
-    """A Gaussian world of one lab with a fixed archive, whose synthetic pages live so many rounds."""
+def world_of(
+    model="gaussian-diagonal",
+    archive=1000,
+    users=1000,
+    rounds=5,
+    retention="{synthetic_rounds: 1}",
+    provider="",
+    more="",
+):
+    """A Gaussian world of one lab; by default with a fixed archive beside the pages of its last generation."""
     return scenarios.from_text(
         f"""
         name: contracting
         rounds: {rounds}
-        humans: {{source: gaussian, dims: {dims}, held_out: 200}}
-        web: {{archive: {archive}, retention: {{synthetic_rounds: {retention}}}}}
+        humans: {{source: gaussian, held_out: 200}}
+        web: {{archive: {archive}, retention: {retention}}}
         users: [{{name: crowd, count: 10, prompts_per_round: {users // 10}}}]
         providers: [{{name: lab, model: {model}{provider}}}]
         metrics: [model-variance]
@@ -36,7 +44,7 @@ def world_of(model="gaussian-diagonal", dims=2, archive=1000, users=1000, rounds
 
 
 def by_hand(question, seed, size):
-    """d_0 and d_1: fits of the archive and round 0's pages, the latter once moved by delta, and both sampled with one z."""
+    """d_0 and d_1: fits of the archive and round 0's pages, these once moved by delta; both sampled with one z."""
     world = World(question, seed, CPU)
     world.step()
     x, synthetic = world.corpus.items, world.corpus.column("maker") >= 0
@@ -82,40 +90,17 @@ def test_a_gaussian_with_a_fixed_archive_contracts_by_the_synthetic_share(model,
     assert found.predicted == pytest.approx(rate) == stability.exact_rate(ratio)
     assert found.ratio == pytest.approx(ratio)
     for row in found.distances:
-        assert row == pytest.approx(rate ** np.arange(5), rel=0.02)
+        assert row == pytest.approx(rate ** np.arange(5), rel=0.04)
     assert found.rate.effect == pytest.approx(rate, rel=0.005)
     # Twice as wide as a 95 % interval over 4 seeds: left by chance once in 125 times.
     assert abs(found.rate.effect - rate) < 2 * (found.rate.high - found.rate.low) / 2
 
 
-def test_the_chance_in_a_rate_falls_as_the_root_of_the_pages():
-    """Mean squared error of log d_1 over seeds: 16 times as many pages have a sixteenth of it, to a factor of 2."""
-    errors = []
-    for pages in (50, 800):
-        found = contraction.of(world_of(archive=pages, users=pages, rounds=2), range(24), "", SMALL)
-        errors.append(np.mean([np.log(2 * row[1]) ** 2 for row in found.distances]))
-    assert 8 < errors[0] / errors[1] < 32
-
-
 def test_fresh_human_pages_pull_as_a_fixed_archive_does():
+    """As many new ones a round, and none lives longer."""
     more = "creators: [{name: people, count: 10, pages_per_round: 50}]"
-    text = world_of(archive=500, users=1000, more=more, rounds=4)
-    fresh = scenarios.load  # the archive's pages live one round as well
-    del fresh
-    question = scenarios.from_text(
-        f"""
-        name: fresh
-        rounds: 4
-        humans: {{source: gaussian, held_out: 200}}
-        web: {{archive: 500, retention: {{human_rounds: 1, synthetic_rounds: 1}}}}
-        {more}
-        users: [{{name: crowd, count: 10, prompts_per_round: 100}}]
-        providers: [{{name: lab, model: gaussian-diagonal}}]
-        metrics: [model-variance]
-        """
-    )
-    assert text is not question
-    found = contraction.of(question, range(4), "", SMALL)
+    retention = "{human_rounds: 1, synthetic_rounds: 1}"
+    found = contraction.of(world_of(archive=500, rounds=4, retention=retention, more=more), range(4), "", SMALL)
     assert (found.ratio, found.predicted) == (pytest.approx(2), pytest.approx(2 / 3))
     assert found.rate.effect == pytest.approx(2 / 3, rel=0.005)
 
@@ -139,8 +124,10 @@ def test_without_synthetic_pages_nothing_is_left_of_it():
 
 
 def test_all_that_generation_0_draws_is_moved_however_long_it_serves():
-    """Retrained every third round on three rounds of pages, lambda = 1: a factor of a half a generation, not a round."""
-    question = world_of(archive=900, users=300, rounds=7, retention=3, provider=", retrain: {every: 3}")
+    """Retrained every third round on three rounds of pages, lambda = 1: half of it is left, a generation."""
+    question = world_of(
+        archive=900, users=300, rounds=7, retention="{synthetic_rounds: 3}", provider=", retrain: {every: 3}"
+    )
     found = contraction.of(question, range(4), "", SMALL)
     assert [len(row) for row in found.distances] == [3] * 4
     assert found.ratio == pytest.approx(1)
@@ -170,22 +157,25 @@ def test_a_perturbation_reaches_a_lab_that_feeds_on_the_perturbed_one():
         assert found.distances[0] == pytest.approx([1, rate, rate**2], rel=0.02)
 
 
-def test_a_provider_that_stops_ends_its_row():
-    """A filter that flags every page: there is no generation 1, or no generation at all."""
-    stop = "{kind: detector, tpr: 1.0, fpr: 1.0}"
-    later = f"events: [{{at: 1, set: {{scrapers.all.filter: {stop}}}}}]"
-    found = contraction.of(
-        world_of(archive=50, users=50, more=f"scrapers: [{{name: all}}]\n        {later}"), [0], "", 1.0
-    )
-    assert found.distances == [[1.0]]
-    assert found.rate is None
-    found = contraction.of(
-        world_of(archive=50, users=50, more=f"scrapers: [{{name: all, filter: {stop}}}]"), [0], "", 1.0
-    )
-    assert found.distances == [[]]
+@pytest.mark.parametrize(("at", "rows"), [(1, [[1.0]]), (2, [[1.0, pytest.approx(0.5, rel=0.1)]])])
+def test_a_provider_that_stops_ends_its_row(at, rows):
+    """From a round on a filter flags every page."""
+    event = f"events: [{{at: {at}, set: {{scrapers.all.filter: {{kind: detector, tpr: 1.0, fpr: 1.0}}}}}}]"
+    question = world_of(archive=50, users=50, more=f"scrapers: [{{name: all}}]\n        {event}")
+    found = contraction.of(question, [0], "", SMALL)
+    assert found.distances == rows
+    assert len(list(found.by_generation())) == at
+    assert (found.rate is None) == ("no rate" in found.in_words()) == (at < 2)
+    assert found.ratio == at - 1
+
+
+def test_a_provider_that_never_begins_has_no_distance():
+    """One page, where an unbiased variance needs two."""
+    found = contraction.of(world_of("gaussian-unbiased", archive=1, users=10), [0, 1], "", SMALL)
+    assert found.distances == [[], []]
     assert (found.rate, found.ratio, found.predicted) == (None, None, None)
     assert list(found.by_generation()) == []
-    assert "no rate" in found.in_words()
+    assert found.in_words().endswith("it never trained.")
 
 
 def test_generations_are_told_over_the_seeds_that_have_them():
@@ -260,6 +250,7 @@ def test_wrong_arguments_exit_64(arguments, message, capsys):
 # A network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["finetune", "scratch"])
 def test_a_network_is_perturbed_and_trained_on(start):
     """A tiny flow on two moons: its draws are moved in round 0, and what it learns from them is told."""
@@ -272,8 +263,11 @@ def test_a_network_is_perturbed_and_trained_on(start):
         users: [{{name: crowd, count: 60}}]
         providers:
           - name: lab
-            card: {{family: flow-matching, train: {{budget_images: 600, batch: 60}}, sampler: {{kind: euler, steps: 4}}}}
-            retrain: {{start: {start}}}
+            card:
+              family: flow-matching
+              train: {{budget_images: 600, batch: 60}}
+              sampler: {{kind: euler, steps: 4}}
+            retrain: {{start: {start}, budget_images: 300}}
         metrics: [variance]
         """
     )

@@ -84,14 +84,16 @@ web: {{archive: 200, retention: {{human_rounds: 1}}}}
 creators: [{{name: people, pages_per_round: 200}}]
 scrapers: [{{name: all}}, {{name: few, budget: 20}}]
 providers:
-  - {{name: slightly, model: gaussian}}
+  - {{name: fifth, model: gaussian}}
+  - {{name: third, model: gaussian}}
   - {{name: half, model: gaussian}}
   - {{name: nearly-all, model: gaussian}}
   - {{name: better-fed, model: gaussian, scraper: few}}
 events:
   - at: 2
     set:
-      providers.slightly.sampling_bias: 0.8
+      providers.fifth.sampling_bias: 0.8
+      providers.third.sampling_bias: 0.65
       providers.half.sampling_bias: 0.5
       providers.nearly-all.sampling_bias: 0.05
       scrapers.few.budget: 200
@@ -236,51 +238,149 @@ def test_every_definition_that_one_size_can_show_is_measured_in_a_null_world():
     assert len(able) == 7
 
 
-def test_dummy_planted():
-    for name in ("bias", "own"):
-        for lab in ensemble(name).labs():
-            for metric in {e["metric"] for e in judged(name, lab, 4)[0].evidence}:
-                tell(f"{name} {lab} {metric} true size {size_of(name, lab, metric):.3f}")
-            for size in (4, 8):
-                counts = Counter(f.word for f in judged(name, lab, size))
-                tell(f"   {name} {lab} {size} seeds {dict(counts)}")
-                for i, e in enumerate(judged(name, lab, 4)[0].evidence):
-                    c = Counter(f.evidence[i]["reads"] for f in judged(name, lab, size))
-                    tell(f"        {e['metric']} {dict(c)}")
+# Power
 
 
 def size_of(name: str, lab: str, metric: str) -> float:
-    """The effect on all seeds, as how many times worse the end is than generation 0."""
+    """The true effect: how many times worse the end is than generation 0, means over all seeds."""
     series = [provider_series(lines, lab, metric) for lines in ensemble(name).seeds]
     start, end = (float(np.mean([getattr(s, side)().value for s in series])) for side in ("start", "end"))
     return end / start if metric in DISTANCES else start / end
 
 
-def test_dummy_more():
-    import json
+def found_in(name: str, lab: str, size: int, words: str, metric: str | None) -> tuple[int, int]:
+    """How many runs have the verdict, or of one metric the reading; "collapsed or degrading" is either."""
+    wanted = words.split(" or ")
+    if metric is None:
+        return share(name, lab, size, lambda found: found.word in wanted)
+    return share(
+        name,
+        lab,
+        size,
+        lambda found: any(e["reads"] in wanted for e in found.evidence if e["metric"] == metric),
+    )
 
-    for name in WORLDS:
-        json.dump(ensemble(name).seeds, open(f"/tmp/judge/E-{name}.json", "w"))
-        n = SEEDS
-        for lab in ensemble(name).labs():
-            ev0 = judged(name, lab, 4)[0].evidence
-            for place, e in enumerate(ev0):
-                metric = e["metric"]
-                series = [provider_series(lines, lab, metric) for lines in ensemble(name).seeds]
-                c = Counter()
-                for k, f in enumerate(judged(name, lab, 4)):
-                    e = f.evidence[place]
-                    if e["reads"] != "undecided":
-                        continue
-                    m = e["more_seeds"]
-                    if m is None or m + 4 > 400:
-                        c["none" if m is None else "beyond"] += 1
-                        continue
-                    idx = [(4 * k + 4 + j) % n for j in range(4 + m)]
-                    fresh = evidence(metric, [series[i] for i in idx], SAMPLES)["reads"] != "undecided"
-                    mine = [*range(4 * k, 4 * k + 4), *idx[:m]]
-                    own = evidence(metric, [series[i] for i in mine], SAMPLES)["reads"] != "undecided"
-                    c["asked"] += 1
-                    c["fresh"] += fresh
-                    c["own"] += own
-                tell(f"more: {name} {lab} {metric} {dict(c)}")
+
+@pytest.mark.parametrize(
+    ("name", "lab", "metric", "low", "high"),
+    [
+        ("bias", "fifth", "sliced-wasserstein", 1.02, 1.2),
+        ("bias", "third", "sliced-wasserstein", 1.25, 1.45),
+        ("bias", "half", "sliced-wasserstein", 1.5, 1.75),
+        ("bias", "nearly-all", "recall", 3.3, 4.2),
+        ("bias", "nearly-all", "sliced-wasserstein", 3.2, 4.0),
+        ("bias", "better-fed", "sliced-wasserstein", 0.62, 0.73),
+        ("own", "slow", "recall", 1.15, 1.27),
+        ("own", "slow", "model-variance", 1.2, 1.3),
+        ("own", "fast", "recall", 4.8, 6.2),
+        ("own", "fast", "model-variance", 2.8, 3.5),
+    ],
+)
+def test_the_planted_effects_are_of_the_stated_size(name, lab, metric, low, high):
+    """Without this, the power below would be that of an unknown change."""
+    size = size_of(name, lab, metric)
+    series = [provider_series(lines, lab, metric) for lines in ensemble(name).seeds]
+    judge = evidence(metric, series, SAMPLES)
+    tell(f"planted {name}, {lab}: {metric} {size:.2f} times worse; the judge over all seeds: {judge['effect']:.2f}")
+    assert low < size < high
+
+
+# What was measured stands beside each floor: of 400 runs of 4 seeds, and of 200 runs of 8.
+POWER = [
+    # world, lab, verdict (or reading of a metric), least share with 4 seeds and with 8
+    ("bias", "third", "degrading", None, 0.2, 0.5),
+    ("bias", "half", "degrading", None, 0.85, 0.97),
+    ("bias", "nearly-all", "collapsed", None, 0.95, 0.98),
+    ("bias", "better-fed", "improving", "sliced-wasserstein", 0.3, 0.7),
+    ("bias", "better-fed", "improving", None, 0.0, 0.1),
+    ("own", "slow", "degrading", None, 0.2, 0.4),
+    ("own", "fast", "collapsed", None, 0.5, 0.95),
+    ("own", "fast", "collapsed or degrading", None, 0.85, 0.97),
+]
+
+
+@pytest.mark.parametrize(("name", "lab", "words", "metric", "with_4", "with_8"), POWER)
+def test_power(name, lab, words, metric, with_4, with_8):
+    for size, least in ((4, with_4), (8, with_8)):
+        count, runs = found_in(name, lab, size, words, metric)
+        told = f"planted {name}, {lab}, {size} seeds: {metric or 'verdict'} {words} in {rate(count, runs)}"
+        tell(told)
+        assert count >= least * runs, told
+
+
+@pytest.mark.parametrize(("size", "most"), [(4, 0.1), (8, 0.08)])
+def test_an_effect_inside_the_margin_is_seldom_called_degrading(size, most):
+    """A distance 1.1 times as long is not to matter; that it is surely longer is no reason to say so."""
+    count, runs = found_in("bias", "fifth", size, "collapsed or degrading", None)
+    told = f"planted bias, fifth, {size} seeds: verdict degrading in {rate(count, runs)}"
+    tell(told)
+    assert count <= most * runs, told
+
+
+@pytest.mark.parametrize(
+    ("name", "lab"), [("bias", "third"), ("bias", "half"), ("bias", "nearly-all"), ("own", "slow"), ("own", "fast")]
+)
+@pytest.mark.parametrize("size", [4, 8])
+def test_what_matters_is_not_called_harmless(name, lab, size):
+    """An effect at or beyond the margin may be missed, by `undecided`, but is not called stable or improving."""
+    count, runs = found_in(name, lab, size, "stable or improving", None)
+    assert count <= 0.02 * runs, rate(count, runs)
+
+
+@pytest.mark.parametrize(("name", "lab"), [("bias", "third"), ("bias", "half"), ("own", "slow")])
+@pytest.mark.parametrize("size", [4, 8])
+def test_what_is_not_halved_is_not_called_collapsed(name, lab, size):
+    """No diversity or variance is lost to half there."""
+    count, runs = found_in(name, lab, size, "collapsed", None)
+    assert count <= 0.02 * runs, rate(count, runs)
+
+
+# How many more seeds
+
+MOST = 400  # seeds in one run that are tried; what asks for more is not tried
+
+
+def decided_by_more(name: str, lab: str, metric: str) -> tuple[int, int]:
+    """Of the runs of 4 seeds that ask for m more: how many 4 + m other seeds decide, and how many were tried."""
+    series = [provider_series(lines, lab, metric) for lines in ensemble(name).seeds]
+    decided = tried = 0
+    for number, found in enumerate(judged(name, lab, 4)):
+        asked = next(e["more_seeds"] for e in found.evidence if e["metric"] == metric)
+        if asked is None or 4 + asked > MOST:
+            continue
+        others = [series[(4 * number + 4 + i) % SEEDS] for i in range(4 + asked)]
+        again = evidence(metric, others, SAMPLES)
+        tried += 1
+        decided += again is not None and again["reads"] != "undecided"
+    return decided, tried
+
+
+def all_decided_by_more(name: str) -> tuple[int, int]:
+    """The same over all labs and metrics of a world."""
+    pairs = [
+        decided_by_more(name, lab, e["metric"])
+        for lab in ensemble(name).labs()
+        for e in judged(name, lab, 4)[0].evidence
+    ]
+    return sum(decided for decided, _ in pairs), sum(tried for _, tried in pairs)
+
+
+@pytest.mark.parametrize("name", [name for name in WORLDS if name != "line"])
+def test_so_many_more_seeds_decide_in_half_of_the_cases_or_more(name):
+    """The number takes mean and spread of four seeds for the truth, so a half is what to expect."""
+    decided, tried = all_decided_by_more(name)
+    told = f"more seeds, {name}: as many as asked for decide in {rate(decided, tried)}"
+    tell(told)
+    assert decided >= 0.5 * tried > 0, told
+
+
+def test_where_noise_is_beyond_the_margin_more_seeds_are_too_few():
+    """The known weakness: the logarithm of the variance of 6 pages has a spread of 0.8, the margin is 0.22.
+
+    Four seeds then mostly show a change beyond the margin that is none, and ask for the few seeds that would prove it;
+    others show none. Measured: 16 %. Should this improve, the line goes to the test above.
+    """
+    decided, tried = all_decided_by_more("line")
+    told = f"more seeds, line: as many as asked for decide in {rate(decided, tried)}"
+    tell(told)
+    assert 0.1 * tried < decided < 0.5 * tried, told
