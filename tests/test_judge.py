@@ -1,18 +1,18 @@
 """The judge is measured as any instrument is: on worlds whose truth is known, how often is it wrong?
 
-Real worlds, not made-up numbers: their noise is that of models fitted to other pages, and nobody says that it is normal.
+Real worlds, not made-up numbers: their noise is that of models fitted to other pages, and nobody says it is normal.
 
 *Null worlds.* Every generation is fitted to fresh human pages and to nothing else. It differs from the one before by
 the draw alone, so that any change that is told is a false alarm. Two of them are noisy on purpose (12 pages for eight
 modes, 6 pages for a Gaussian), where a chance change is often larger than the margin and the interval alone protects.
 
-*Planted effects.* In the `bias` worlds an event cuts the variance of what is served, or lets a starved lab see more
-pages; in the `own` worlds labs are fed on themselves and lose variance by sampling alone. The size of an effect is
-the ratio of the metric's means over all seeds, generation 0 against the end, the worse side above: what the judge
-would find had it 1,600 seeds.
+*Planted effects.* In the `bias` world an event cuts the variance of what is served by a fifth, a third, a half and
+nearly all, or lets a starved lab see more pages; in the `own` world labs are fed on themselves and lose variance by
+sampling alone. The size of an effect is the ratio of the metric's means over all seeds, generation 0 and the end, above
+1 where it is worse. The judge takes means of logarithms, which in the skewed `own` world are of larger changes.
 
 Seeds 0 to 1,599 of each world make 400 runs of 4 seeds, or 200 of 8, none of which share a seed. A rate's interval is
-Clopper and Pearson's at 95 %. `pytest -m slow -s tests/test_judge.py` prints the tables.
+Clopper and Pearson's at 95 %. `pytest -m slow -s tests/test_judge.py` prints the tables, in five minutes of a free core.
 """
 
 import sys
@@ -77,8 +77,8 @@ NULLS = {
 
 # Nobody feeds on synthetic pages here: what changes is what the event says.
 BIAS = f"""
-name: biased-from-round-2
-rounds: 4
+name: biased-from-round-1
+rounds: 3
 humans: {{source: gaussian, dims: 2, held_out: 100}}
 web: {{archive: 200, retention: {{human_rounds: 1}}}}
 creators: [{{name: people, pages_per_round: 200}}]
@@ -90,7 +90,7 @@ providers:
   - {{name: nearly-all, model: gaussian}}
   - {{name: better-fed, model: gaussian, scraper: few}}
 events:
-  - at: 2
+  - at: 1
     set:
       providers.fifth.sampling_bias: 0.8
       providers.third.sampling_bias: 0.65
@@ -107,8 +107,8 @@ rounds: 10
 humans: {{source: gaussian, dims: 2, held_out: 100}}
 web: {{archive: 40}}
 users:
-  - {{name: users of slow, count: 40, providers: [slow]}}
-  - {{name: users of fast, count: 8, providers: [fast]}}
+  - {{name: users of slow, prompts_per_round: 40, providers: [slow]}}
+  - {{name: users of fast, prompts_per_round: 8, providers: [fast]}}
 scrapers:
   - {{name: of slow, window_rounds: 1, take: [human, slow]}}
   - {{name: of fast, window_rounds: 1, take: [human, fast]}}

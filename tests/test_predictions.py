@@ -34,11 +34,11 @@ CURATED = {
     **{f"users.{k}{of}.count": 1000 for k in ("pair", "four", "sixteen") for of in ("", " and archive")},
 }
 # A tenth of the pages, and few users with many prompts, who are made faster.
-GROUPS = {"friends of clean": 40, "friends of tainted": 30, "rivals of tainted": 10}
-GROUPS |= {"friends of captured": 10, "rivals of captured": 30}
+GROUPS = {"friends of clean": (40, 20), "friends of tainted": (30, 20), "rivals of tainted": (5, 40)}
+GROUPS |= {"friends of captured": (5, 40), "rivals of captured": (30, 20)}
 CURATORS = {**PLAIN, "web.archive": 1000}
-CURATORS |= {f"users.{name}.count": count for name, count in GROUPS.items()}
-CURATORS |= {f"users.{name}.prompts_per_round": 20 for name in GROUPS}
+CURATORS |= {f"users.{name}.count": count for name, (count, _) in GROUPS.items()}
+CURATORS |= {f"users.{name}.prompts_per_round": prompts for name, (_, prompts) in GROUPS.items()}
 
 slow = pytest.mark.slow
 # Scenario: what makes it small, what is predicted of whom, and whether it takes too long for every day.
@@ -282,6 +282,33 @@ def test_rivals_among_the_curators_count_by_their_pages(ran):
         assert_allclose(world.theory[name, "mean-exp-reward"]["values"], expected, rtol=1e-12)
 
 
+TWO_TASTES = """
+name: two-tastes
+rounds: 3
+humans: {source: categorical, probabilities: [0.25, 0.25, 0.25, 0.25], held_out: 5}
+web: {archive: 1000}
+users:
+  - {name: of both, count: 40, prompts_per_round: 50, k: 3, reward: {kind: distance, to: [3]}}
+  - {name: own, count: 10, prompts_per_round: 50, k: 3, reward: {kind: distance, to: [0]}, providers: [one]}
+  - {name: blind, count: 10, prompts_per_round: 50, k: 2, publish: all, providers: [one]}
+scrapers:
+  - {name: of one, take: [human, one], window_rounds: 1}
+  - {name: of two, take: [human, two], window_rounds: 1}
+providers: [{name: one, model: categorical, scraper: of one}, {name: two, model: categorical, scraper: of two}]
+metrics: [mean-exp-reward]
+"""
+
+
+def test_users_who_ask_every_lab_are_shared_out_among_them(ran):
+    """Lab one publishes half of the 2,000 winners of both, its own users' 500, and 1,000 that nobody chose."""
+    theory = ran(TWO_TASTES, seeds=1).theory
+    reward, flat = np.array([-3.0, -2.0, -1.0, 0.0]), np.zeros(4)
+    shares = {"one": np.array([1000, 500, 1000]) / 2500, "two": [1.0, 0.0, 0.0]}
+    for name, weights in shares.items():
+        path = curation.loop([0.25] * 4, [reward, reward[::-1], flat], 3, 2, weights=weights)
+        assert_allclose(theory[name, "mean-exp-reward"]["values"], path @ np.exp(reward), rtol=1e-12)
+
+
 def test_an_outcome_that_chance_may_lose_ends_the_prediction(ran):
     """With K = 16 the worst outcome is gone after some rounds: endlessly many pages would never lose it."""
     world = ran("adversarial-curators", {**CURATORS, "rounds": 8}, seeds=1)
@@ -320,6 +347,14 @@ def test_two_rounds_of_pages_of_one_generation_are_one_sample(ran):
     steps = [gaussian.log_std_mean(n, 1) for n in (20, 40, 40)]
     assert_allclose(theory["lab", "log-std"]["values"], np.cumsum(steps), rtol=1e-12)
     assert_allclose(theory["lab", "mean-error"]["values"], np.cumsum([1 / 20, 1 / 40, 1 / 40]), rtol=1e-12)
+
+
+def test_labs_of_one_crawl_are_one_lab(ran):
+    """They have the very same 20 pages of 30, so it does not matter whose these were: one lab replaced by 20 pages."""
+    theory = ran("gaussian-pool", {**LINE, "scrapers.latest.budget": 20}, seeds=2).theory
+    for name in ("one", "two", "three"):
+        for metric, values in of(name, gaussian.Moments(0.95 ** (G + 1), 1 - 0.95 ** (G + 1))).items():
+            assert_allclose(theory[metric]["values"], values, rtol=1e-12)
 
 
 def test_what_is_true_of_replacement_is_told_only_while_pages_are_replaced(ran):

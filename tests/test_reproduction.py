@@ -7,7 +7,9 @@ import copy
 import math
 import re
 import shlex
+import shutil
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +19,7 @@ from ecosystem import cli, literature, loop, reproduction, scenarios, scoreboard
 from ecosystem.documents import read, split_override
 from ecosystem.errors import ScenarioError
 from ecosystem.literature import CHECKS, Check
-from ecosystem.records import RunRecord
+from ecosystem.records import RunRecord, write_json
 from ecosystem.results import Run
 from ecosystem.theory import drift, mixing, preferences
 
@@ -49,13 +51,17 @@ def test_the_overrides_of_a_check_load(check):
 
 
 def summary_of(check):
-    """A run of the check's scenario, as far as readers look: every claim held, every metric measured, all of them 1."""
+    """A run of the check's scenario, as far as readers look: every claim held, every metric measured, all of them 1.
+
+    Without its records, as a report is, unless the check says that it needs them.
+    """
     asked = read(scenarios.path_of(check.scenario)).data | {k: v for k, v in check.overrides.items() if "." not in k}
     measured = dict.fromkeys(asked.get("metrics", ()), 1.0)
     generation = {"metrics": measured, "spread": dict.fromkeys(measured, 0.1), "data_set": {"pages": 10.0}}
     names, seeds = [provider["name"] for provider in asked["providers"]], range(4)
     claim = {"verdict": "held", "effect": 1.0, "low": 0.5, "high": None, "evidence": "as it was"}
     line = {"providers": {name: {"trained": {"metrics": measured}} for name in names}}
+    seed = SimpleNamespace(lines=lambda: [line] * asked["rounds"])
     rows = {"verdict": "stable", "evidence": [], "generations": [generation] * asked["rounds"]}
     return SimpleNamespace(
         summary={
@@ -64,14 +70,14 @@ def summary_of(check):
             "claims": [{"text": verdicts.in_words(c), **claim} for c in asked.get("claims", ())],
             "providers": dict.fromkeys(names, rows),
         },
-        record=SimpleNamespace(seeds=lambda: [SimpleNamespace(lines=lambda: [line] * asked["rounds"])] * len(seeds)),
+        record=SimpleNamespace(seeds=lambda: [seed] * len(seeds)) if check.records else None,
     )
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # four equal seeds have no standard error
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.row} {check.name}"[:60])
 def test_a_reader_finds_all_that_it_reads(check):
-    """Its scenario is shipped and has the providers, metrics, generations and claims that the reader asks for."""
+    """Its scenario is shipped, and the run has the providers, metrics, generations and claims that it asks for."""
     assert check.scenario in scenarios.names()
     found = check.found(summary_of(check))
     assert found["mark"] in MARKS
@@ -424,6 +430,43 @@ def test_what_is_on_record_is_not_run_again(table, tmp_path):
     assert len(kept) == 8
     reproduction.run(table, tmp_path / "board", lambda _: None)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def reported(table, folder):
+    """The run of the first check as a reference report; the run itself is gone."""
+    reproduction.run(table[:1], folder / "board", lambda _: None)
+    [run] = (folder / "runs" / "tiny").iterdir()
+    report = folder / "reports" / "tiny.yaml"
+    report.mkdir(parents=True)
+    write_json(report / "summary.json", Run(scenarios.load("tiny.yaml"), RunRecord(run)).summary)
+    write_json(report / "manifest.json", {"seconds": 12.3})
+    (report / "digest.txt").write_text(run.name + "\n")
+    shutil.rmtree(folder / "runs")
+
+
+def test_a_report_of_the_same_question_saves_its_run(table, tmp_path):
+    reported(table, tmp_path)
+    entries = reproduction.run(table[:2], tmp_path / "board", lambda _: None, from_reports=True)
+    assert [(entry["mark"], entry["seeds"], entry["seconds"]) for entry in entries] == [
+        ("held", 4, 12.3),
+        ("refuted", 4, 12.3),
+    ]
+    assert not (tmp_path / "runs").exists()
+    again = reproduction.run(table[:2], tmp_path / "board", lambda _: None)
+    assert [entry["ours"] for entry in again] == [entry["ours"] for entry in entries]
+
+
+def test_a_report_of_another_question_saves_nothing(table, tmp_path):
+    """Nor do reports of what has overrides, of what needs records, nor any if they are not asked for."""
+    reported(table, tmp_path)
+    needs = replace(table[0], records=True)
+    for check, from_reports in ((table[0], False), (table[2], True), (needs, True)):
+        reproduction.run([check], tmp_path / "board", lambda _: None, from_reports=from_reports)
+        assert len(list(tmp_path.glob("runs/tiny/*"))) == 1
+        shutil.rmtree(tmp_path / "runs")
+    (tmp_path / "reports" / "tiny.yaml" / "digest.txt").write_text("01234567\n")
+    reproduction.run(table[:1], tmp_path / "board", lambda _: None, from_reports=True)
+    assert len(list(tmp_path.glob("runs/tiny/*"))) == 1
 
 
 # The command line
