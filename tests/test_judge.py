@@ -12,7 +12,7 @@ sampling alone. The size of an effect is the ratio of the metric's means over al
 1 where it is worse. The judge takes means of logarithms, which in the skewed `own` world are of larger changes.
 
 Seeds 0 to 1,599 of each world make 400 runs of 4 seeds, or 200 of 8, none of which share a seed. A rate's interval is
-Clopper and Pearson's at 95 %. `pytest -m slow -s tests/test_judge.py` prints the tables, in five minutes of a free core.
+Clopper and Pearson's at 95 %. `pytest -m slow -s tests/test_judge.py` prints the tables (five minutes on a free core).
 """
 
 import sys
