@@ -50,11 +50,6 @@ class Check:
 # Readers of a run
 
 
-def as_theory(provider: str, metric: str) -> Callable[[Run], Finding]:
-    """The mark of the claim that the metric follows its closed form, and the largest deviation."""
-    return claimed(f"{metric} of {provider} follows theory")
-
-
 def claimed(*texts: str) -> Callable[[Run], Finding]:
     """The scenario's claims of these texts: all must hold."""
 

@@ -517,3 +517,13 @@ def test_the_jackknife_of_the_variance_is_that_of_fresh_samples() -> None:
     squares = [jackknife(BY_NAME["variance"], s, s) ** 2 for s in samples]
     true = 2 * 2.0 / (n - 1)  # var of a sample variance is 2 sigma^4 / (n - 1), for each of two coordinates
     assert np.mean(squares) == pytest.approx(true, rel=0.2)
+
+
+def test_frechet_of_a_sample_that_has_collapsed_to_a_point():
+    """clean-fid fails on it: its matrix root comes back without a number."""
+    from ecosystem.metrics.frechet import frechet
+
+    human = stream(0, "test", "point").standard_normal((50, 1))
+    point = np.full((50, 1), 2.0)
+    assert frechet(point, human) == pytest.approx((2 - human.mean()) ** 2 + human.var(ddof=1))
+    assert frechet(point, point) == 0

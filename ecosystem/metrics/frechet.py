@@ -34,6 +34,10 @@ def frechet(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Between (N, F) and (M, F); not negative."""
     from cleanfid.fid import frechet_distance  # late: it imports torch
 
+    if not a.var(axis=0).any() or not b.var(axis=0).any():  # a single point: no root to take, and clean-fid fails
+        spread = a.var(axis=0, ddof=1).sum() + b.var(axis=0, ddof=1).sum()
+        return float(np.square(a.mean(axis=0) - b.mean(axis=0)).sum() + spread)
+
     # On a singular product clean-fid prints, scipy warns, and both go on as they should.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
