@@ -207,6 +207,7 @@ def test_nothing_but_the_draw_changes_in_a_null_world(name):
 
 @pytest.mark.parametrize("name", NULLS)
 def test_false_alarms_of_the_verdict(name):
+    """Measured: 0 to 4 % of 400 runs, the most where there are 12 pages for eight modes."""
     counts = Counter(found.word for found in judged(name, "lab", 4))
     alarms, runs = share(name, "lab", 4, lambda found: found.word in ALARMS)
     told = f"null world {name}, 4 seeds: {rate(alarms, runs)} false alarms; {dict(counts)}"
@@ -285,17 +286,17 @@ def test_the_planted_effects_are_of_the_stated_size(name, lab, metric, low, high
     assert low < size < high
 
 
-# What was measured stands beside each floor: of 400 runs of 4 seeds, and of 200 runs of 8.
+# World, lab, verdict (or reading of a metric), least share of 400 runs of 4 seeds and of 200 runs of 8.
 POWER = [
-    # world, lab, verdict (or reading of a metric), least share with 4 seeds and with 8
-    ("bias", "third", "degrading", None, 0.2, 0.5),
-    ("bias", "half", "degrading", None, 0.85, 0.97),
-    ("bias", "nearly-all", "collapsed", None, 0.95, 0.98),
-    ("bias", "better-fed", "improving", "sliced-wasserstein", 0.3, 0.7),
+    ("bias", "third", "degrading", None, 0.4, 0.65),  # measured: 0.53, 0.77
+    ("bias", "half", "degrading", None, 0.82, 0.96),  # 0.90, 1
+    ("bias", "nearly-all", "collapsed", None, 0.95, 0.98),  # 0.99, 1
+    ("bias", "better-fed", "improving", "sliced-wasserstein", 0.28, 0.7),  # 0.37, 0.81
+    # The whole verdict waits until the variance, of 20 pages at generation 0, is known to be stable: 0.01, 0.19.
     ("bias", "better-fed", "improving", None, 0.0, 0.1),
-    ("own", "slow", "degrading", None, 0.2, 0.4),
-    ("own", "fast", "collapsed", None, 0.5, 0.95),
-    ("own", "fast", "collapsed or degrading", None, 0.85, 0.97),
+    ("own", "slow", "degrading", None, 0.2, 0.4),  # 0.28, 0.51: at the margin
+    ("own", "fast", "collapsed", None, 0.5, 0.95),  # 0.60, 0.99
+    ("own", "fast", "collapsed or degrading", None, 0.85, 0.97),  # 0.91, 1
 ]
 
 
@@ -310,7 +311,10 @@ def test_power(name, lab, words, metric, with_4, with_8):
 
 @pytest.mark.parametrize(("size", "most"), [(4, 0.1), (8, 0.08)])
 def test_an_effect_inside_the_margin_is_seldom_called_degrading(size, most):
-    """A distance 1.1 times as long is not to matter; that it is surely longer is no reason to say so."""
+    """A distance 1.1 times as long is not to matter; that it is surely longer is no reason to say so.
+
+    Measured: 4.5 % of 400, 1.5 % of 200.
+    """
     count, runs = found_in("bias", "fifth", size, "collapsed or degrading", None)
     told = f"planted bias, fifth, {size} seeds: verdict degrading in {rate(count, runs)}"
     tell(told)
@@ -367,7 +371,7 @@ def all_decided_by_more(name: str) -> tuple[int, int]:
 
 @pytest.mark.parametrize("name", [name for name in WORLDS if name != "line"])
 def test_so_many_more_seeds_decide_in_half_of_the_cases_or_more(name):
-    """The number takes mean and spread of four seeds for the truth, so a half is what to expect."""
+    """The number takes mean and spread of four seeds for the truth, so a half is what to expect. Measured: 63 to 94 %."""
     decided, tried = all_decided_by_more(name)
     told = f"more seeds, {name}: as many as asked for decide in {rate(decided, tried)}"
     tell(told)
