@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow bench lint reproduce references pages baselines setup clean
+.PHONY: demo test test-slow faults bench lint reproduce references pages baselines setup clean
 
 setup: $(READY)
 
@@ -23,6 +23,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# The fault campaign: random kills, malformed scenarios, damaged records.
+faults: setup
+	$(BIN)/python -m pytest -m faults -s
 
 bench: setup
 	$(BIN)/python -m pytest -m bench -s

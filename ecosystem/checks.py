@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecosystem import metrics
 from ecosystem.documents import Route, shown, suggest
 from ecosystem.humans import Humans
-from ecosystem.models import ClosedForm, Diffusion, FlowMatching, Gaussian, Mixture
+from ecosystem.humans.files import folder
+from ecosystem.models import ClosedForm, Diffusion, FlowMatching, Gaussian, Mixture, cards
 from ecosystem.models.nets import UNetSettings
 from ecosystem.web.detectors import Detector
 from ecosystem.web.rewards import ClassConfidence, Distance, needs_classifier
@@ -69,6 +71,46 @@ def of_scenario(scenario: Scenario, found: Mapping[str, Card]) -> Iterator[Findi
     yield from _model_checks(scenario, humans, found)
 
 
+def strange_paths(scenario: Scenario, home: Path, trusted: Sequence[Route]) -> Iterator[Finding]:
+    """Files and folders that the scenario names outside of where it may: a stranger's scenario is only settings.
+
+    ``home``: the scenario's own folder. ``trusted``: places that the caller has set. Links and `..` are followed.
+    """
+    roots = list(dict.fromkeys(_followed(root) for root in (home, Path(), folder(None))))
+    for route, path in _paths(scenario):
+        if any(route[: len(place)] == place for place in trusted):
+            continue
+        target = _followed(path)
+        if target is None or not any(root is not None and target.is_relative_to(root) for root in roots):
+            end = "nowhere" if target is None else f"to {shown_path(target)}"
+            inside = ", ".join(shown_path(root) for root in roots if root is not None)
+            problem = f"the path `{shown_path(path)}` leads {end}, and a scenario may name what is in {inside}"
+            yield route, problem, "move it there, or pass --allow-paths if you trust this scenario"
+
+
+def _paths(scenario: Scenario) -> Iterator[tuple[Route, Path]]:
+    """Everything in a scenario that would be opened."""
+    root = getattr(scenario.humans, "root", None)
+    if root is not None:
+        yield ("humans", "root"), folder(root)
+    for number, provider in enumerate(scenario.providers):
+        if provider.model is not None and cards.is_path(provider.model):
+            yield ("providers", number, "model"), cards.path_of(provider.model)
+
+
+def _followed(path: Path) -> Path | None:
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):  # a name that no file system takes, or links in a circle
+        return None
+
+
+def shown_path(path: Path) -> str:
+    """Both ends of a long one."""
+    text = str(path)
+    return text if len(text) <= 100 else f"{text[:40]}...{text[-50:]}"
+
+
 def of_question(question: Question) -> Iterator[Finding]:
     """What is to be known only from the policies of all rounds."""
     yield from _first_round_checks(question.at(0))
@@ -117,9 +159,11 @@ def _reference_checks(scenario: Scenario) -> Iterator[Finding]:
 def _repetition_checks(scenario: Scenario) -> Iterator[Finding]:
     for part in ("seeds", "metrics"):
         values: tuple[Any, ...] = getattr(scenario, part) or ()
+        seen: set[Any] = set()
         for number, value in enumerate(values):
-            if value in values[:number]:
+            if value in seen:
                 yield (part, number), f"{shown(value)} stands twice", "keep one of them"
+            seen.add(value)
 
 
 def _first_round_checks(scenario: Scenario) -> Iterator[Finding]:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
 from ecosystem.errors import EcosystemError, Interrupted, RecordError, ScenarioError, TrainingError
+from ecosystem.terminal import (
+    AsJson,
+    ScenarioName,
+    Sets,
+    asked_to_stop,
+    chosen_seeds,
+    claims_code,
+    console,
+    overrides_of,
+    print_table,
+    reader_may_leave,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ecosystem.contraction import Contraction
     from ecosystem.results import Run
-    from ecosystem.summary import Judgement
 
 app = typer.Typer(
     name="ecosystem",
@@ -29,15 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Scenario = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="A shipped scenario's name (see `ecosystem list`) or a path.")
-]
-Sets = Annotated[
-    Optional[list[str]],  # noqa: UP045  typer wants it so
-    typer.Option("--set", help="Override a value: --set users.crowd.k=4. May be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -63,15 +62,15 @@ def list_() -> None:
     for name in grammar.shipped_names("scenarios"):
         data = read(grammar.shipped("scenarios") / f"{name}.yaml").data
         rows.append((name, str(data.get("question", "")).strip()))
-    _table(("scenario", "question"), rows)
+    print_table(("scenario", "question"), rows)
 
 
 @app.command()
-def check(scenario: Scenario, sets: Sets = None) -> None:
+def check(scenario: ScenarioName, sets: Sets = None) -> None:
     """Check a scenario without running it; nothing is written."""
     from ecosystem import scenarios
 
-    question = scenarios.load(scenario, _overrides(sets))
+    question = scenarios.load(scenario, overrides_of(sets))
     s = question.scenario
     lines = [
         f"{s.name}: valid. {s.rounds} rounds, seeds {', '.join(map(str, s.seeds))}.",
@@ -81,13 +80,13 @@ def check(scenario: Scenario, sets: Sets = None) -> None:
     for provider in s.providers:
         card = question.cards[provider.name]
         lines.append(f"  {provider.name}: {card.name} ({card.model.family}), every {provider.retrain.every} round(s)")
-    with _reader_may_leave():
+    with reader_may_leave():
         typer.echo("\n".join(lines))
 
 
 @app.command()
 def run(
-    scenario: Scenario,
+    scenario: ScenarioName,
     seeds: Annotated[str, typer.Option(help="Seeds, as 0-4 or 0,2,5. Default: the scenario's.")] = "",
     sets: Sets = None,
     out: Annotated[
@@ -101,32 +100,35 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Run seeds again that are on record.")] = False,
 ) -> None:
     """Run a scenario over its seeds and print the report; the progress goes to standard error."""
-    overrides = _overrides(sets)
-    messages = _console(stderr=True)
+    overrides = overrides_of(sets)
+    messages = console(stderr=True)
     # A first sign of life: importing torch and mesa takes seconds on a cold disk.
     messages.print(f"ecosystem: {scenario} ...", highlight=False, markup=False)
     from ecosystem import progress, results, scenarios
 
     question = scenarios.load(scenario, overrides)
-    chosen = _seeds(seeds) or list(question.scenario.seeds)
+    chosen = chosen_seeds(seeds) or list(question.scenario.seeds)
     result = results.of(question, out)
     events = results.events(question, chosen, out, force)
     try:
         # Closed at once when the run is stopped here: only then is it on record as interrupted.
-        with closing(events), progress.watching(question, len(chosen), messages) as watcher:
+        with closing(events), asked_to_stop() as asked, progress.watching(question, len(chosen), messages) as watcher:
             for event in events:
                 watcher.see(event)
+                if asked():
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         if result.begun:
             result.save()
             _show(result, as_json)
-        raise Interrupted(f"interrupted; what was done is on record in {result.record.folder}") from None
+        where = f"what was done is on record in {result.record.folder}"
+        raise Interrupted(f"interrupted; {where}, and the same command goes on from there") from None
     result.save()
     _show(result, as_json)
     messages.print(f"records: {result.record.folder}", highlight=False, markup=False, soft_wrap=True)
     _raise_stopped(result)
     if check:
-        raise typer.Exit(_claims_code(result))
+        raise typer.Exit(_code_of(result))
 
 
 @app.command()
@@ -156,7 +158,7 @@ def models(
     for name in grammar.shipped_names("models"):
         data = read(grammar.shipped("models") / f"{name}.yaml").data
         rows.append((name, data["model"]["family"], _baseline_words(data["model"], data.get("baselines") or [])))
-    _table(("model", "family", "generation 0 on clean human data"), rows)
+    print_table(("model", "family", "generation 0 on clean human data"), rows)
 
 
 @app.command()
@@ -180,12 +182,12 @@ def reproduce(
     chosen = reproduction.select(rows or [], cheap)
     entries = reproduction.run(chosen, out, typer.echo, from_reports)
     if check:
-        raise typer.Exit(_code({entry["mark"] for entry in entries}))
+        raise typer.Exit(claims_code({entry["mark"] for entry in entries}))
 
 
 @app.command()
 def contraction(
-    scenario: Scenario,
+    scenario: ScenarioName,
     provider: Annotated[str, typer.Option(help="Whose model is perturbed. Default: the scenario's first.")] = "",
     size: Annotated[float, typer.Option(help="Of the perturbation, in units of the data.")] = 0.1,
     seeds: Annotated[str, typer.Option(help="Seeds, as 0-4 or 0,2,5. Default: the scenario's.")] = "",
@@ -195,9 +197,9 @@ def contraction(
     """How fast a perturbation of a model dies in the loop, beside lambda / (1 + lambda)."""
     from ecosystem import contraction, scenarios
 
-    question = scenarios.load(scenario, _overrides(sets))
-    found = contraction.of(question, _seeds(seeds) or list(question.scenario.seeds), provider, size, _told_seed)
-    with _reader_may_leave():
+    question = scenarios.load(scenario, overrides_of(sets))
+    found = contraction.of(question, chosen_seeds(seeds) or list(question.scenario.seeds), provider, size, _told_seed)
+    with reader_may_leave():
         if as_json:
             typer.echo(json.dumps(found.as_json(), indent=1, allow_nan=False))
         else:
@@ -205,14 +207,14 @@ def contraction(
 
 
 def _told_seed(seed: int) -> None:
-    _console(stderr=True).print(f"seed {seed} done", highlight=False)
+    console(stderr=True).print(f"seed {seed} done", highlight=False)
 
 
 def _contraction_table(found: Contraction) -> None:
     rows = [
         (str(g), str(n), f"{mean:.4g}", f"{low:.3g} .. {high:.3g}") for g, n, mean, low, high in found.by_generation()
     ]
-    _table(("generation", "seeds", "distance, in units of the perturbation", "smallest .. largest"), rows)
+    print_table(("generation", "seeds", "distance, in units of the perturbation", "smallest .. largest"), rows)
     typer.echo(found.in_words())
 
 
@@ -226,53 +228,12 @@ def _baseline_words(model: dict[str, Any], baselines: list[dict[str, Any]]) -> s
     return "; ".join(words) or nothing
 
 
-def _overrides(sets: list[str] | None) -> dict[str, str]:
-    from ecosystem.documents import split_override
-
-    return dict(split_override(text) for text in sets or [])
-
-
-def _seeds(text: str) -> list[int]:
-    from ecosystem.scenarios import seeds_of
-
-    try:
-        return list(seeds_of(text)) if text else []
-    except ValueError as error:
-        raise ScenarioError(f"--seeds {text}: {error}.") from error
-
-
-def _console(stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr)
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.table import Table
-
-    table = Table(*head, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for row in rows:
-        table.add_row(*row)
-    with _reader_may_leave():
-        _console().print(table, highlight=False)
-
-
 def _show(result: Run, as_json: bool) -> None:
-    with _reader_may_leave():
+    with reader_may_leave():
         if as_json:
             typer.echo(json.dumps(result.summary, indent=1, ensure_ascii=True, allow_nan=False))
         else:
-            result.show(_console())
-
-
-@contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """Print for a reader who may stop reading (`| head`): no fault, and no reason to stop."""
-    try:
-        yield
-        sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # rich makes a SystemExit of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            result.show(console())
 
 
 def _raise_stopped(result: Run) -> None:
@@ -281,12 +242,8 @@ def _raise_stopped(result: Run) -> None:
         raise TrainingError("\n".join(why) + f"\nThe records up to then are in {result.record.folder}.")
 
 
-def _claims_code(result: Run) -> int:
-    return _code({claim["verdict"] for claim in result.summary["claims"]})
-
-
-def _code(words: set[Judgement]) -> int:
-    return 1 if "refuted" in words else 2 if "undecided" in words else 0
+def _code_of(result: Run) -> int:
+    return claims_code({claim["verdict"] for claim in result.summary["claims"]})
 
 
 # typer tells them apart by classes that it does not export.

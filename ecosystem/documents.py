@@ -8,7 +8,8 @@ tree is built here, from its events, so that no file can name a Python object an
     string   all else that is plain (no, yes, on, 2001-01-01, 1_000), and whatever stands in quotes
 
 Refused, each with its line and its remedy: tags, anchors, aliases and merge keys, keys that are no strings or
-stand twice, .inf and .nan, a second document, and what is larger than 1 MiB or nested deeper than 50 levels.
+stand twice, .inf and .nan, a second document, and what is larger than 256 KiB, has more than 20,000 keys and
+values or is nested deeper than 50 levels. So a hostile file is refused in a second or two, however it is made.
 
 Two ways of writing a place in a tree: a *route* is exact, ``("users", 0, "k")``; a *dotted* name is what
 people write, ``users.crowd.k``, where a list of named groups is entered by name (or by number).
@@ -33,7 +34,9 @@ from .errors import ScenarioError
 Tree: TypeAlias = Any  # dict[str, Tree] | list[Tree] | str | int | float | bool | None
 Route: TypeAlias = tuple[str | int, ...]
 
-LIMIT_BYTES = 2**20
+LIMIT_BYTES = 2**18
+LIMIT_ENTRIES = 20_000  # keys and values
+LIMIT_FAULTS = 200  # beyond them reading on tells nobody anything
 LIMIT_LEVELS = 50
 LIMIT_SHOWN = 20
 LIMIT_INT = 2**63
@@ -155,9 +158,9 @@ def read(path: Path) -> Document:
     return parse(_text(path), str(path))
 
 
-def parse(text: str, origin: str) -> Document:
-    """The document in a text, whose top level must be a mapping."""
-    builder = _Builder(text)
+def parse(text: str, origin: str, entries: int = LIMIT_ENTRIES) -> Document:
+    """The document in a text, whose top level must be a mapping of no more than so many keys and values in all."""
+    builder = _Builder(text, entries)
     faults = builder.run(origin)
     if not faults and not isinstance(builder.tree, dict):
         empty = not builder.lines
@@ -192,7 +195,7 @@ def _contents(path: Path) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         refuse(Fault(origin, None, "", "is not a regular file", "save it as a .yaml file"))
     if status.st_size > LIMIT_BYTES:
-        size = f"{status.st_size / 2**20:.1f} MiB, more than the limit of 1 MiB"
+        size = f"{status.st_size / 2**20:.1f} MiB, more than the limit of {LIMIT_BYTES / 2**20:g} MiB"
         refuse(Fault(origin, None, "", size, "settings are short; is this the right file?"))
     with path.open("rb") as file:
         return file.read(LIMIT_BYTES)
@@ -221,11 +224,12 @@ class _Stop(Exception):
 class _Builder:
     """Builds the tree of one text, and gathers faults and lines on the way."""
 
-    def __init__(self, text: str):
-        self.text = text
+    def __init__(self, text: str, most: int = LIMIT_ENTRIES):
+        self.text, self.most = text, most
         self.tree: Tree = None
         self.lines: dict[Route, int] = {}
         self.found: list[tuple[Route, int, str, str]] = []
+        self.entries = 0
 
     def run(self, origin: str) -> list[Fault]:
         """Fill ``tree`` and ``lines``; what is wrong comes back."""
@@ -263,6 +267,7 @@ class _Builder:
 
     def value(self, route: Route, event: yaml.Event) -> Tree:
         self.lines.setdefault(route, _line(event))
+        self.count(event)
         self.refuse_node(route, event)
         if isinstance(event, yaml.ScalarEvent):
             return self.scalar(route, event)
@@ -272,6 +277,14 @@ class _Builder:
             self.fault(route[:3], event, f"nested deeper than {LIMIT_LEVELS} levels", "settings are shallow")
             raise _Stop
         return self.mapping(route) if isinstance(event, yaml.MappingStartEvent) else self.sequence(route)
+
+    def count(self, event: yaml.Event) -> None:
+        """Enough is enough, of entries and of faults."""
+        self.entries += 1
+        if self.entries > self.most:
+            self.fault((), event, f"more than {self.most:,} keys and values", "settings are short")
+        if self.entries > self.most or len(self.found) > LIMIT_FAULTS:
+            raise _Stop
 
     def refuse_node(self, route: Route, event: yaml.Event) -> None:
         """Tags, anchors and aliases."""
@@ -310,6 +323,7 @@ class _Builder:
         return data
 
     def key(self, route: Route, event: yaml.Event) -> str:
+        self.count(event)
         if not isinstance(event, yaml.ScalarEvent):
             self.fault(route, event, "a key must be text", "quote it, if it begins with a brace or bracket")
             self.value((*route, "?"), event)

@@ -94,14 +94,14 @@ class Evaluator:
         """
         if x is None:
             x = np.empty((0, *self._humans.shape))
-        if not np.isfinite(x).all():
+        if len(x) and not np.isfinite(x).all():
             raise TrainingError("its samples are not finite. The training diverged: lower the card's `lr`.")
         sample = self._generated(generator, x, reward)
         chosen = [metric for metric in self._metrics if metric.applies(sample, self._human)]
         values = {metric.name: metric.measure(sample, self._human) for metric in chosen}
         without = {m.name: replicates(m, sample, self._human, self._settings.groups) for m in chosen}
         # Samples may be so far out that a distance overflows: then there is no such number.
-        found = [name for name in values if np.isfinite([values[name], *without[name]]).all()]
+        found = [name for name in values if all(map(math.isfinite, (values[name], *without[name])))]
         return Measurement({name: values[name] for name in found}, {name: without[name] for name in found})
 
     def human_gallery(self) -> NDArray[Any]:

@@ -22,6 +22,7 @@ T = TypeVar("T")
 Path_ = tuple[str | int, ...]
 TAGS = ("kind", "source", "family")  # the keys that tell the members of a union apart
 UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+MOST_TOLD = 100  # faults of one tree: each takes a look through all settings classes
 LONGEST_PLACE, LONGEST_REMEDY = 70, 110
 MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
 
@@ -39,7 +40,7 @@ def check(settings: type[T], document: Document) -> tuple[T | None, list[Fault]]
         # In JSON mode a list may be a tuple, and yet a string is never taken for a number.
         return _adapter(settings).validate_json(json.dumps(document.data)), []
     except ValidationError as error:
-        errors = [dict(e) for e in error.errors(include_url=False)]
+        errors = [dict(e) for e in error.errors(include_url=False)[:MOST_TOLD]]
         return None, _once([_fault(settings, document, e) for e in errors if not _follows(e, errors)])
 
 

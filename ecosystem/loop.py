@@ -2,8 +2,9 @@
 
 ``run`` is a generator of progress: showing it, and stopping it, belong to the caller. Each seed is a world of its
 own with its own directory; a seed that has finished is never run again unless ``force`` says so, and one that was
-interrupted starts anew. Seeds whose models make stacks run in lockstep, phase by phase; a seed's record is the same
-to the last bit whichever seeds ran beside it.
+left, by a signal or a fault or without a word, goes on from its newest checkpoint and ends with the same bytes. Seeds
+whose models make stacks run in lockstep, phase by phase; a seed's record is the same to the last bit whichever seeds
+ran beside it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -21,24 +22,29 @@ from typing import Any
 
 import torch
 
-from ecosystem import compute
+from ecosystem import checkpoints, compute
 from ecosystem.agents.provider import Provider
+from ecosystem.changes import Change, changes
 from ecosystem.documents import dump as to_yaml
 from ecosystem.errors import RecordError
+from ecosystem.locks import NAME as LOCK
+from ecosystem.locks import locked
 from ecosystem.models.base import to_web
+from ecosystem.models.jobs import Trained
 from ecosystem.records import (
     FAILED,
     FINISHED,
     INTERRUPTED,
     RUNNING,
+    Journal,
     Line,
+    PageBlock,
     RunRecord,
     SeedRecord,
-    write_json,
     write_text,
 )
 from ecosystem.scenarios import Question, digest
-from ecosystem.web.corpus import COLUMNS, HUMAN
+from ecosystem.web.corpus import COLUMNS
 from ecosystem.world import Progress, World, together
 
 PACKAGES = ("ecosystem", "mesa", "torch", "numpy", "scipy", "POT", "diffusers", "clean-fid", "scikit-learn")
@@ -46,19 +52,24 @@ PACKAGES = ("ecosystem", "mesa", "torch", "numpy", "scipy", "POT", "diffusers", 
 
 TOGETHER = 50  # seeds in lockstep at the most: the pages of all of them are in memory
 GALLERIES = 25  # generations of a provider whose samples are kept, about
+FEW_GALLERIES = 6  # where pages are not kept either
 PAGES_BLOCK = 64 * 2**20  # bytes of pages that wait to be written
 STATUS_SECONDS = 5.0  # between two notes of how far a seed is
+CHECKPOINT_SECONDS = 0.02  # what the first one of a seed may take
+SHARE = 0.02  # of the time, that goes into checkpoints
 
 
 @dataclass(frozen=True)
 class Event:
-    """What the caller may show. ``kind``: start | progress | round | finished | kept."""
+    """What the caller may show. ``kind``: start | kept | resumed | warning | progress | round | finished."""
 
     kind: str
     seed: int
     progress: Progress | None = None
     line: Line | None = None
     together: int = 1  # seeds that this is about: those in lockstep are told of by the first
+    round: int = 0  # with which a seed that was left goes on
+    text: str = ""  # of a warning
 
 
 def default_folder(question: Question) -> Path:
@@ -66,92 +77,171 @@ def default_folder(question: Question) -> Path:
 
 
 def run(question: Question, seeds: Sequence[int], folder: Path | None = None, force: bool = False) -> Iterator[Event]:
-    """Run every seed that is not on record yet: in lockstep where the models make stacks, else one by one."""
+    """Run every seed that is not on record yet: in lockstep where the models make stacks, else one by one.
+
+    A seed that was left goes on from its newest checkpoint; ``force`` runs all of them anew.
+    """
     device = compute.set_up(question.scenario.device)
     record = RunRecord(folder or default_folder(question))
-    _open(record, question, force)
-    kept = [seed for seed in seeds if not force and _finished(record.seed(seed))]
-    if kept:
-        yield Event("kept", kept[0], together=len(kept))
-    missing = [seed for seed in seeds if seed not in set(kept)]
-    size = TOGETHER if all(card.model.stacks for card in question.cards.values()) else 1
-    for start in range(0, len(missing), size):
-        group = [record.seed(seed) for seed in missing[start : start + size]]
-        with ExitStack() as locks:
-            for seed_record in group:
-                locks.enter_context(seed_record.locked())
-            yield from _run_together(question, group, device)
+    _make(record)
+    with locked(record.folder):
+        _open(record, question, force)
+        kept = [seed for seed in seeds if not force and _finished(record.seed(seed))]
+        if kept:
+            yield Event("kept", kept[0], together=len(kept))
+        missing = [seed for seed in seeds if seed not in set(kept)]
+        size = TOGETHER if all(card.model.stacks for card in question.cards.values()) else 1
+        for start in range(0, len(missing), size):
+            group = [record.seed(seed) for seed in missing[start : start + size]]
+            yield from _run_together(question, group, device, force)
+
+
+def _make(record: RunRecord) -> None:
+    """The run's directory, which must be empty or hold a run."""
+    folder = record.folder
+    try:
+        if folder.exists() and not record.resolved_path.exists() and any(p.name != LOCK for p in folder.iterdir()):
+            raise RecordError(f"{folder} is not empty and holds no run. Choose another --out.")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"{folder} cannot be written: {error.strerror}. Choose another --out.") from error
 
 
 def _open(record: RunRecord, question: Question, force: bool) -> None:
-    """The run's directory, which must be empty or hold the same question."""
-    resolved = record.folder / "scenario.resolved.yaml"
+    """Let the directory hold this question: it does already, or is empty, or may be emptied."""
     try:
-        if record.folder.exists() and not resolved.exists() and any(record.folder.iterdir()):
-            raise RecordError(f"{record.folder} is not empty and holds no run. Choose another --out.")
-        if resolved.exists() and not _asks(record, question, force):
+        if record.resolved_path.exists() and (differing := _differing(record, question, force)) is not None:
             if not force:
-                raise RecordError(
-                    f"{record.folder} holds a run of another question (its scenario or model cards differ). "
-                    "Choose another --out, or replace it with --force."
-                )
+                raise RecordError(_other_question(record, differing))
             record.clear()
-        record.folder.mkdir(parents=True, exist_ok=True)
-        write_text(resolved, to_yaml(question.resolved))
+        write_text(record.resolved_path, to_yaml(question.resolved))
     except OSError as error:
         raise RecordError(f"{record.folder} cannot be written: {error.strerror}. Choose another --out.") from error
 
 
-def _asks(record: RunRecord, question: Question, force: bool) -> bool:
-    """Whether the directory holds this question; one that cannot be read back can only be replaced."""
+def _differing(record: RunRecord, question: Question, force: bool) -> list[Change] | None:
+    """Where the directory's question differs from this; None where it is the same.
+
+    One that cannot be read back can only be replaced.
+    """
     try:
-        return digest(record.resolved()) == question.digest
+        asked = record.resolved()
+        return None if digest(asked) == question.digest else changes(asked, question.resolved)
     except RecordError:
         if force:
-            return False
+            return []
         raise
 
 
+def _other_question(record: RunRecord, differing: Sequence[Change]) -> str:
+    shown = [f"  {change.key}: {change.before} there, {change.after} here" for change in differing[:8]]
+    if len(differing) > len(shown):
+        shown.append(f"  and {len(differing) - len(shown)} more")
+    return "\n".join(
+        [
+            f"{record.folder} holds a run of another question:",
+            *(line if len(line) < 160 else f"{line[:159]}…" for line in shown),
+            f"Replace it with --force, branch off from it with `ecosystem fork {record.folder} --at ROUND --set ...`, "
+            "or choose another --out.",
+        ]
+    )
+
+
 def _finished(record: SeedRecord) -> bool:
-    return (record.folder / "status.json").exists() and record.status()["state"] == FINISHED
+    return record.begun and record.status()["state"] == FINISHED
 
 
-def _run_together(question: Question, records: Sequence[SeedRecord], device: torch.device) -> Iterator[Event]:
+def _run_together(
+    question: Question, records: Sequence[SeedRecord], device: torch.device, anew: bool
+) -> Iterator[Event]:
     """Some seeds to their ends, round by round."""
     alive: list[Running] = []
+    pace = Pace(question.scenario.checkpoint_minutes, len(records))
     for record in records:
         yield Event("start", record.seed)
         alive.append(Running(World(question, record.seed, device), record, len(records)))
     everyone = list(alive)
     try:
         for seed in everyone:
-            seed.begin()
+            yield from seed.begin(anew)
+        yield from _finish(alive)
         while alive:
-            yield from _round(alive)
-            for seed in [seed for seed in alive if seed.ended]:
-                alive.remove(seed)
-                seed.finish()
-                yield Event("finished", seed.record.seed)
-    except (KeyboardInterrupt, GeneratorExit):
+            yield from _round(alive, pace)
+            yield from _finish(alive)
+            if alive and pace.due():
+                with pace.writing():
+                    for seed in alive:
+                        seed.checkpoint()
+    except GeneratorExit:  # left between two updates, and so also what was trained of them can be kept
+        for seed in alive:
+            seed.leave(INTERRUPTED, seed.within())
+        raise
+    except KeyboardInterrupt:
         for seed in alive:
             seed.leave(INTERRUPTED)
         raise
     except Exception as error:  # whatever it was, the record must not say that it still runs
         for seed in alive:
             seed.leave(FAILED, why=str(error))
+        if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+            raise RecordError(_unwritable(records[0], error)) from error
         raise
     finally:
         for seed in everyone:
-            _free(seed.world)
+            seed.close()
 
 
-def _round(alive: Sequence[Running]) -> Iterator[Event]:
-    first = alive[0].world
+def _finish(alive: list[Running]) -> Iterator[Event]:
+    """Let those that have come to their end go; one may have been left behind its last round."""
+    for seed in [seed for seed in alive if seed.ended]:
+        alive.remove(seed)
+        seed.finish()
+        yield Event("finished", seed.record.seed)
+
+
+def _unwritable(record: SeedRecord, error: OSError) -> str:
+    where = error.filename or record.folder
+    return (
+        f"{where} cannot be written: {error.strerror or error}. What was done is on record; make room or let it be "
+        "written, and the same command goes on from there."
+    )
+
+
+def _round(alive: Sequence[Running], pace: Pace) -> Iterator[Event]:
+    first = alive[0]
     for world, progress in together([seed.world for seed in alive]):
-        if world is first:
-            yield Event("progress", world.seed, progress, together=len(alive))
+        if world is not first.world:
+            continue
+        first.see(progress)
+        yield Event("progress", world.seed, progress, together=len(alive))
+        if len(alive) == 1 and pace.due_within() and (within := first.within()):
+            with pace.writing():
+                first.checkpoint(within)
     for seed in alive:
-        yield Event("round", seed.record.seed, line=seed.close_round(), together=len(alive) if seed is alive[0] else 0)
+        yield Event("round", seed.record.seed, line=seed.close_round(), together=len(alive) if seed is first else 0)
+
+
+class Pace:
+    """When checkpoints are written: as often as takes SHARE of the time, and at least every ``minutes``."""
+
+    def __init__(self, minutes: float, seeds: int) -> None:
+        self.seconds, self.cost = 60 * minutes, seeds * CHECKPOINT_SECONDS
+        self.last = time.monotonic()
+
+    def due(self) -> bool:
+        """Between two rounds."""
+        return time.monotonic() - self.last >= min(self.seconds, self.cost / SHARE)
+
+    def due_within(self) -> bool:
+        """Within a training."""
+        return time.monotonic() - self.last >= self.seconds
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.last = time.monotonic()
+        self.cost = self.last - began
 
 
 class Running:
@@ -159,54 +249,128 @@ class Running:
 
     def __init__(self, world: World, record: SeedRecord, together: int) -> None:
         self.world, self.record, self.together = world, record, together
-        self.saved_pages = self.told_batches = 0
+        self.blocks: list[PageBlock] = []
+        self.journal: Journal | None = None
+        self.told_batches = 0
+        self.told: Progress | None = None  # the last that was heard of the open round
         self.began = self.noted = time.monotonic()
+        self.earlier = 0.0  # seconds, of the processes before
+        self.at = (world.mark(), 0, "")  # between two rounds: the world, and what of metrics.jsonl belongs to it
 
-    def begin(self) -> None:
-        self.record.begin(_manifest(self.world), self.world.evaluator.human_gallery())
+    def begin(self, anew: bool) -> Iterator[Event]:
+        """From a checkpoint where there is one that can be read, else from the start."""
+        kept: checkpoints.Kept | None = None
+        for checkpoint in checkpoints.found(self.record) if self.record.begun and not anew else []:
+            try:
+                kept = checkpoints.restore(self.record, self.world, checkpoint)
+                break
+            except RecordError as error:
+                yield Event("warning", self.record.seed, text=f"{error}. It is passed over for the one before it.")
+        if kept is None:
+            self.record.begin(_manifest(self.world), self.world.evaluator.human_gallery())
+            self.journal = Journal(self.record.lines_path)
+        else:
+            yield from self._go_on(kept)
+        self.at = (self.world.mark(), self.journal.size, self.journal.sha256) if self.journal else self.at
+
+    def _go_on(self, kept: checkpoints.Kept) -> Iterator[Event]:
+        self.blocks, self.earlier = list(kept.blocks), kept.seconds
+        self.record.keep_pages(self.blocks)
+        self.journal = Journal(self.record.lines_path, kept.lines)
+        # The archive is told of with the first round.
+        self.told_batches = len(self.world.corpus.batches) if self.world.round else 0
+        self.record.set_status(RUNNING, self.world.round, seconds=self.seconds)
+        if text := _differs(self.record.manifest(), _manifest(self.world)):
+            yield Event("warning", self.record.seed, text=text)
+        yield Event("resumed", self.record.seed, round=self.world.round)
+
+    @property
+    def seconds(self) -> float:
+        """What this seed took so far: its share, where several run together."""
+        return self.earlier + (time.monotonic() - self.began) / self.together
 
     @property
     def ended(self) -> bool:
         return self.world.round == self.world.question.scenario.rounds or not self.world.running_providers
 
+    def see(self, progress: Progress) -> None:
+        self.told = progress
+
     def close_round(self) -> Line:
         """Put the round just closed on record."""
+        assert self.journal is not None
+        self.told = None
         line = round_line(self.world, self.told_batches)
         self.told_batches = len(self.world.corpus.batches)
         self._save_galleries(line["round"])
-        waiting = (len(self.world.corpus) - self.saved_pages) * self.world.corpus.items[:1].nbytes
-        if waiting > PAGES_BLOCK:
-            self._save_pages()
-        self.record.append(line)
+        if (len(self.world.corpus) - self._saved_pages) * self.world.corpus.items[:1].nbytes > PAGES_BLOCK:
+            self._save_pages(len(self.world.corpus))
+        self.journal.append(line)
+        self.at = (self.world.mark(), self.journal.size, self.journal.sha256)
         if time.monotonic() - self.noted > STATUS_SECONDS:
-            self.record.set_status(RUNNING, self.world.round)
+            self.record.set_status(RUNNING, self.world.round, seconds=self.seconds)
             self.noted = time.monotonic()
         return line
 
+    def within(self) -> checkpoints.Within | None:
+        """The trainings of the open round, where one of them is half done; only between two updates."""
+        told, world = self.told, self.world
+        if told is None or told.update is None or told.update.save is None:
+            return None
+        trained = [p for p in world.providers if p.trained_in == world.round and p.generator is not None]
+        done = {p.name: Trained(p.generator, p.loss) for p in trained if p.generator is not None}
+        return checkpoints.Within(done, {told.provider: told.update.save()})
+
+    def checkpoint(self, within: checkpoints.Within | None = None) -> None:
+        """Keep where the world stood when the open round began, and perhaps its trainings since."""
+        mark, lines, sha256 = self.at
+        self._save_pages(mark.pages)
+        kept = checkpoints.Kept(self.blocks, lines, sha256, self.seconds)
+        checkpoints.write(self.record, self.world, mark, kept, within)
+        checkpoints.prune(self.record, self.world.question.scenario.checkpoint_keep)
+
     def finish(self) -> None:
-        self._save_pages()
-        # The share of a seed, where several ran together.
-        seconds = round((time.monotonic() - self.began) / self.together, 3)
-        write_json(self.record.folder / "manifest.json", {**_manifest(self.world), "seconds": seconds})
-        self.record.set_status(FINISHED, self.world.round)
+        scenario = self.world.question.scenario
+        if scenario.record_pages or scenario.checkpoint_keep is None:
+            self._save_pages(len(self.world.corpus))
+        self.record.keep_pages(self.blocks if scenario.record_pages or scenario.checkpoint_keep is None else [])
+        self.record.set_status(FINISHED, self.world.round, seconds=self.seconds)
+        if scenario.checkpoint_keep is not None:
+            checkpoints.prune(self.record, 0)
 
-    def leave(self, state: str, why: str = "") -> None:
-        """Stop before the end, with a readable record."""
-        if self.record.begun:
-            self._save_pages()
-            self.record.set_status(state, self.world.round, why)
+    def leave(self, state: str, within: checkpoints.Within | None = None, why: str = "") -> None:
+        """Stop before the end, with a record to read and to go on from."""
+        if self.journal is None:
+            return
+        # What can be kept is kept; where nothing can, the reason to stop is what has to be told.
+        with suppress(OSError):
+            mark, *_ = self.at
+            newest = next(iter(checkpoints.found(self.record)), None)
+            if mark.round and (within or newest is None or newest.round < mark.round):
+                self.checkpoint(within)
+        with suppress(OSError):
+            self.record.set_status(state, self.at[0].round, why, self.seconds)
 
-    def _save_pages(self) -> None:
-        """The pages published since the last call."""
-        corpus, first = self.world.corpus, self.saved_pages
-        if len(corpus) > first and self.world.question.scenario.record_pages:
-            columns = {name: corpus.column(name)[first:] for name in COLUMNS}
-            self.record.save_pages(first, columns, corpus.items[first:])
-        self.saved_pages = len(corpus)
+    def close(self) -> None:
+        if self.journal is not None:
+            self.journal.close()
+        self.world.release()
+
+    @property
+    def _saved_pages(self) -> int:
+        return self.blocks[-1].first + self.blocks[-1].count if self.blocks else 0
+
+    def _save_pages(self, end: int) -> None:
+        """The pages before that number which no block holds yet."""
+        corpus, first = self.world.corpus, self._saved_pages
+        if end > first:
+            columns = {name: corpus.column(name)[first:end] for name in COLUMNS}
+            self.blocks.append(self.record.save_pages(first, columns, corpus.items[first:end]))
 
     def _save_galleries(self, round: int) -> None:
         world = self.world
-        every = -(-world.question.scenario.rounds // GALLERIES)
+        scenario = world.question.scenario
+        every = -(-scenario.rounds // (GALLERIES if scenario.record_pages else FEW_GALLERIES))
         for provider in world.providers:
             if provider.trained_in == round and provider.generator is not None and round % every == 0:
                 draw = provider.draw(*world.evaluator.gallery_prompts())
@@ -216,18 +380,16 @@ class Running:
 
 def round_line(world: World, told: int = 0) -> Line:
     """The round just closed, as one line of metrics.jsonl; ``told`` batches of pages stand in earlier ones."""
-    visible = world.corpus.visible(world.settings.web.retention)
-    human = int((world.corpus.column("maker")[visible] == HUMAN).sum())
-    lineage = world.corpus.column("lineage")[visible]
+    shown = world.corpus.shown(world.settings.web.retention)
     ballots = sum(world.votes.values())
     return {
         "round": world.round - 1,
         "web": {
-            "pages": len(visible),
-            "human": human,
-            "synthetic": len(visible) - human,
-            "synthetic_share": 1 - human / len(visible) if len(visible) else 0.0,
-            "lineage": float(lineage.mean(dtype=float)) if len(visible) else 0.0,
+            "pages": shown.pages,
+            "human": shown.human,
+            "synthetic": shown.synthetic,
+            "synthetic_share": shown.synthetic / shown.pages if shown.pages else 0.0,
+            "lineage": shown.lineage / shown.pages if shown.pages else 0.0,
             "published": [
                 [number, world.maker_name(batch.maker), batch.generation, batch.pages]
                 for number, batch in enumerate(world.corpus.batches[told:], told)
@@ -277,6 +439,20 @@ def _manifest(world: World) -> dict[str, Any]:
     }
 
 
+def _differs(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """What of a machine may change the bits of a result; "" where nothing did."""
+    told = [
+        f"{name} {then.get(name)} then, {now[name]} now"
+        for name in ("device", "device_name", "threads")
+        if then.get(name) != now[name]
+    ]
+    versions = then.get("versions") or {}
+    told += [
+        f"{name} {versions.get(name)} then, {v} now" for name, v in now["versions"].items() if versions.get(name) != v
+    ]
+    return f"it began on another machine or software, so bits may differ: {'; '.join(told)}." if told else ""
+
+
 @cache
 def _version(package: str) -> str | None:
     try:
@@ -296,12 +472,3 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _free(world: World) -> None:
-    """Mesa 3.3 keeps every model alive through its counter of agent numbers; many seeds would fill the memory."""
-    import mesa
-
-    ids = getattr(mesa.Agent, "_ids", None)
-    if ids is not None:
-        ids.pop(world, None)

@@ -46,10 +46,14 @@ class Clock:
         self.seed = sum(ROUND + sum(round.values()) for round in self.work)
         self.closed: dict[int, float] = {}  # by seed, its rounds
         self.within = 0.0  # trainings of this round
+        self.earlier = 0.0  # work of processes before this
 
     def see(self, event: Event) -> None:
         if event.kind == "kept":  # it took no time, and so says nothing of the time left
             self.seeds = max(1, self.seeds - event.together)
+        elif event.kind == "resumed":
+            self.closed[event.seed] = sum(ROUND + sum(work.values()) for work in self.work[: event.round])
+            self.earlier += self.closed[event.seed]
         elif event.kind == "finished":  # perhaps before its last round
             self.closed[event.seed], self.within = self.seed, 0.0
         elif event.kind == "round" and event.line is not None:
@@ -67,9 +71,10 @@ class Clock:
 
     def left(self) -> str:
         elapsed = time.monotonic() - self.began
-        if self.share < 0.02 or elapsed < 2:
+        done = self.share - self.earlier / (self.seeds * self.seed)
+        if done < 0.02 or elapsed < 2:
             return ""
-        seconds = elapsed * (1 - self.share) / self.share
+        seconds = elapsed * (1 - self.share) / done
         return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"
 
 
@@ -136,6 +141,12 @@ class Plain:
             self.console.print(closed(event, self.rounds), highlight=False, soft_wrap=True)
         elif event.kind == "kept":
             self.console.print(f"{_seeds(event)}  on record already, kept (--force runs it again)", highlight=False)
+        elif event.kind == "resumed":
+            text = f"seed {event.seed}  goes on with round {event.round + 1}/{self.rounds}"
+            self.console.print(text, highlight=False)
+        elif event.kind == "warning":
+            text = f"warning: seed {event.seed}: {event.text}"
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class Lively(Plain):

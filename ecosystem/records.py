@@ -3,11 +3,13 @@
     RUN/summary.json                 the answer, over all seeds (summary.py)
     RUN/scenario.resolved.yaml       what was asked: scenario and model cards in full
     RUN/figures/*.png
-    RUN/seed-0/manifest.json         versions, machine, device, threads, seconds
-    RUN/seed-0/status.json           running | finished | interrupted | failed, and the round
+    RUN/seed-0/manifest.json         versions, machine, device, threads
+    RUN/seed-0/status.json           running | finished | interrupted | failed, the round, and the seconds it took
     RUN/seed-0/metrics.jsonl         one line a round, append-only
     RUN/seed-0/pages/from-0.*        pages from that number on, in blocks: columns as parquet, items as npy
     RUN/seed-0/gallery/alpha-000.npy samples of a generation; human.npy for comparison
+    RUN/seed-0/checkpoints/round-8/  what an unfinished seed goes on from (checkpoints.py)
+    RUN/.lock                        the process that writes here (locks.py)
 
 Files that are rewritten are written to a temporary name, synced and renamed, so that no reader meets half a file.
 Everything is plain JSON, YAML, parquet and npy: nothing in a run directory is ever unpickled.
@@ -15,14 +17,14 @@ Everything is plain JSON, YAML, parquet and npy: nothing in a run directory is e
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,17 +41,32 @@ Line = dict[str, Any]  # one line of metrics.jsonl
 FINISHED, RUNNING, INTERRUPTED, FAILED = "finished", "running", "interrupted", "failed"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Atomically: a reader sees the old file or the new one."""
+def write_bytes(path: Path, data: bytes | memoryview, synced: bool = True) -> None:
+    """Atomically: a reader sees the old file or the new one; ``synced``: also after the power went."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        with temporary.open("wb") as file:
+            file.write(data)
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def sync(folder: Path) -> None:
+    """Let the names in a directory outlast the power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -66,6 +83,19 @@ def read_json(path: Path) -> Any:
 
 
 @dataclass(frozen=True)
+class PageBlock:
+    """Pages in a row on disk: the number of the first, how many, and the checksums of their two files."""
+
+    first: int
+    count: int
+    columns_sha256: str
+    items_sha256: str
+
+    def as_json(self) -> list[Any]:
+        return [self.first, self.count, self.columns_sha256, self.items_sha256]
+
+
+@dataclass(frozen=True)
 class SeedRecord:
     """The directory of one seed."""
 
@@ -79,50 +109,76 @@ class SeedRecord:
         """An empty record. What stood here before is gone."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
-        for part in ("pages", "gallery"):
+        for part in ("pages", "gallery", "checkpoints"):
             (self.folder / part).mkdir(parents=True)
         write_json(self.folder / "manifest.json", manifest)
-        np.save(self.folder / "gallery" / "human.npy", human_gallery, allow_pickle=False)
-        (self.folder / "metrics.jsonl").touch()
+        write_bytes(self.folder / "gallery" / "human.npy", _npy(human_gallery), synced=False)
+        self.lines_path.touch()
         self.set_status(RUNNING, 0)
+
+    @property
+    def lines_path(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
 
     @property
     def begun(self) -> bool:
         return (self.folder / "status.json").exists()
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """While one process runs a seed, no other may; the lock dies with its process."""
-        with self.folder.with_name(f".{self.folder.name}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                problem = f"another process is running seed {self.seed} into {self.folder.parent}"
-                raise RecordError(f"{problem}. Wait for it, or choose another --out.") from error
-            yield
+    def set_status(self, state: str, rounds_done: int, why: str = "", seconds: float | None = None) -> None:
+        """``seconds``: what the rounds took, over all processes that ran some."""
+        status: dict[str, Any] = {"state": state, "rounds_done": rounds_done}
+        if why:
+            status["why"] = why
+        if seconds is not None:
+            status["seconds"] = round(seconds, 3)
+        write_json(self.folder / "status.json", status)
 
-    def set_status(self, state: str, rounds_done: int, why: str = "") -> None:
-        status = {"state": state, "rounds_done": rounds_done}
-        write_json(self.folder / "status.json", {**status, "why": why} if why else status)
+    @property
+    def seconds(self) -> float:
+        """What its rounds took; 0 where that is not on record."""
+        return float(self.status().get("seconds", 0.0))
 
-    def append(self, line: Line) -> None:
-        """One round. The line reaches the disk whole or, cut short, is left out by ``lines``."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def save_pages(self, first: int, columns: dict[str, NDArray[Any]], items: NDArray[Any]) -> None:
+    def save_pages(self, first: int, columns: dict[str, NDArray[Any]], items: NDArray[Any]) -> PageBlock:
         """A block of pages, whose first has that number."""
         import pyarrow
         import pyarrow.parquet
 
         table = pyarrow.table({name: np.ascontiguousarray(column) for name, column in columns.items()})
-        name = f"from-{first}"
-        pyarrow.parquet.write_table(table, self.folder / "pages" / f"{name}.parquet")
-        np.save(self.folder / "pages" / f"{name}.npy", items, allow_pickle=False)
+        buffer = pyarrow.BufferOutputStream()
+        pyarrow.parquet.write_table(table, buffer)
+        data = (memoryview(buffer.getvalue()), _npy(items))
+        block = PageBlock(first, len(items), *(hashlib.sha256(part).hexdigest() for part in data))
+        for (path, _), part in zip(self.page_files(block), data, strict=True):
+            write_bytes(path, part)
+        return block
+
+    def page_files(self, block: PageBlock) -> tuple[tuple[Path, str], tuple[Path, str]]:
+        """The columns of a block and its items, each with its checksum."""
+        path = self.folder / "pages" / f"from-{block.first}"
+        return (path.with_suffix(".parquet"), block.columns_sha256), (path.with_suffix(".npy"), block.items_sha256)
+
+    def load_pages(self, block: PageBlock) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+        """The columns of a block by name, and its items."""
+        import pyarrow.parquet
+
+        (columns, _), (items, _) = self.page_files(block)
+        table = pyarrow.parquet.read_table(columns)
+        return {name: table.column(name).to_numpy() for name in table.column_names}, _array(items)
+
+    def keep_pages(self, blocks: Sequence[PageBlock]) -> None:
+        """Take away what stands beside these blocks: pages of rounds that will be run again, or all of them."""
+        kept = {path.name for block in blocks for path, _ in self.page_files(block)}
+        for path in (self.folder / "pages").iterdir():
+            if path.name not in kept:
+                path.unlink()
 
     def save_gallery(self, provider: str, generation: int, samples: NDArray[Any]) -> None:
         path = self.folder / "gallery" / f"{slug(provider)}-{generation:03d}.npy"
-        np.save(path, samples, allow_pickle=False)
+        write_bytes(path, _npy(samples), synced=False)
 
     def manifest(self) -> dict[str, Any]:
         manifest: dict[str, Any] = read_json(self.folder / "manifest.json")
@@ -137,7 +193,7 @@ class SeedRecord:
 
     def lines(self) -> list[Line]:
         """The rounds on record, in order; an unfinished last line is left out."""
-        path = self.folder / "metrics.jsonl"
+        path = self.lines_path
         try:
             rows = path.read_bytes().split(b"\n")
         except OSError as error:
@@ -156,6 +212,38 @@ class SeedRecord:
 
     def human_gallery(self) -> NDArray[Any]:
         return _array(self.folder / "gallery" / "human.npy")
+
+
+class Journal:
+    """The open metrics.jsonl of a seed that runs: a line a round, appended by one call to the system each.
+
+    A line reaches the file whole or, cut short, is left out by ``SeedRecord.lines``.
+    """
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        """Go on behind so many bytes; what stands behind them is of rounds that will be run again."""
+        self._file = path.open("r+b", buffering=0)
+        self._hash = hashlib.sha256(self._file.read(size))
+        self._file.truncate(size)
+        self.size = size
+
+    def append(self, line: Line) -> None:
+        data = _ENCODER.encode(line).encode("utf-8") + b"\n"
+        if self._file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file.name))
+        self._hash.update(data)
+        self.size += len(data)
+
+    @property
+    def sha256(self) -> str:
+        """Of all lines so far."""
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def _line(path: Path, number: int, row: bytes) -> Line:
@@ -196,6 +284,13 @@ def _has(part: Any, keys: Set[str] = frozenset()) -> bool:
     return isinstance(part, dict) and keys <= part.keys()
 
 
+def _npy(array: NDArray[Any]) -> memoryview:
+    """As an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getbuffer()
+
+
 def _array(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, allow_pickle=False)
@@ -228,11 +323,15 @@ class RunRecord:
         found = [SeedRecord(p) for p in self.folder.glob("seed-*") if re.fullmatch(r"seed-\d+", p.name)]
         return sorted((record for record in found if (record.folder / "status.json").exists()), key=lambda r: r.seed)
 
+    @property
+    def resolved_path(self) -> Path:
+        return self.folder / "scenario.resolved.yaml"
+
     def resolved(self) -> dict[str, Any]:
         """What was asked: the scenario and the model cards."""
         from ecosystem.documents import read
 
-        path = self.folder / "scenario.resolved.yaml"
+        path = self.resolved_path
         try:
             tree = read(path).data
         except ScenarioError as error:

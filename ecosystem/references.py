@@ -57,7 +57,7 @@ def _manifest(seeds: Sequence[SeedRecord]) -> dict[str, Any]:
     """What made it, and how long it took."""
     kept = ("device", "threads", "python", "versions")
     manifest = seeds[0].manifest()
-    seconds = sum(float(seed.manifest()["seconds"]) for seed in seeds)
+    seconds = sum(seed.seconds for seed in seeds)
     return {**{name: manifest[name] for name in kept}, "seeds": len(seeds), "seconds": round(seconds, 1)}
 
 

@@ -71,7 +71,7 @@ def _seconds(result: Run) -> float:
     seeds = result.record.seeds()
     if not seeds:
         return float(read_json(result.record.folder / "manifest.json")["seconds"])
-    return round(sum(float(seed.manifest()["seconds"]) for seed in seeds), 1)
+    return round(sum(seed.seconds for seed in seeds), 1)
 
 
 def keep(folder: Path, entry: Entry) -> None:

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import annotated_types as at
 from pydantic import BeforeValidator, Field, JsonValue
 
-from ecosystem import checks, grammar
+from ecosystem import changes, checks, grammar
 from ecosystem.agents.creator import CreatorSettings
 from ecosystem.agents.provider import ProviderSettings
 from ecosystem.agents.scraper import ScraperSettings
@@ -42,12 +43,17 @@ from ecosystem.evaluation import EvaluationSettings
 from ecosystem.humans import HumanSource
 from ecosystem.models import cards
 from ecosystem.models.cards import Card
-from ecosystem.settings import Count, Name, PositiveFloat, Settings
+from ecosystem.settings import Count, Name, Positive, PositiveFloat, Settings
 from ecosystem.web.corpus import Retention
 from ecosystem.web.sites import SitesSettings
 
 FOLDER = "scenarios"
 
+
+MOST_SEEDS = 10_000
+MOST_GROUPS = 300  # of a kind: a group has as many members as one likes
+MOST_EVENTS = 400
+MOST_FINDINGS = 200  # are told; to look for more takes long and helps nobody
 
 SeedsInYaml = tuple[Count, ...] | str
 
@@ -62,8 +68,8 @@ def seeds_of(value: Any) -> Any:
         if not _is_seed(first) or (dash and not _is_seed(last)):
             raise ValueError(f"`{part}` is no seed; write 0-4 or 0,2,5")
         low, high = int(first), int(last or first)
-        if not 0 <= high - low < 10_000:
-            raise ValueError(f"`{part}` is {'empty' if high < low else 'over 10,000 seeds'}")
+        if high < low or len(found) + high - low >= MOST_SEEDS:
+            raise ValueError(f"`{part}` is {'empty' if high < low else f'over {MOST_SEEDS:,} seeds'}")
         found += range(low, high + 1)
     if not found:
         raise ValueError(f"{value!r} names no seed; write 0-4 or 0,2,5")
@@ -133,7 +139,7 @@ class Scenario(Settings):
     name: Name
     rounds: Annotated[int, at.Ge(1), at.Le(100_000)]
     humans: Annotated[HumanSource, Field(discriminator="source")]
-    providers: Annotated[tuple[ProviderSettings, ...], at.MinLen(1)]
+    providers: Annotated[tuple[ProviderSettings, ...], at.MinLen(1), at.MaxLen(MOST_GROUPS)]
     question: str = ""
     about: str = ""
     papers: tuple[str, ...] = ()
@@ -141,17 +147,22 @@ class Scenario(Settings):
         tuple[Count, ...],
         Field(strict=False),
         at.MinLen(1),
+        at.MaxLen(MOST_SEEDS),
         BeforeValidator(seeds_of, json_schema_input_type=SeedsInYaml),
     ] = (0,)
     web: WebSettings = WebSettings()
-    creators: tuple[CreatorSettings, ...] = ()
-    users: tuple[UserSettings, ...] = ()
-    scrapers: Annotated[tuple[ScraperSettings, ...], at.MinLen(1)] = (ScraperSettings(name="everything"),)
-    events: tuple[Event, ...] = ()
+    creators: Annotated[tuple[CreatorSettings, ...], at.MaxLen(MOST_GROUPS)] = ()
+    users: Annotated[tuple[UserSettings, ...], at.MaxLen(MOST_GROUPS)] = ()
+    scrapers: Annotated[tuple[ScraperSettings, ...], at.MinLen(1), at.MaxLen(MOST_GROUPS)] = (
+        ScraperSettings(name="everything"),
+    )
+    events: Annotated[tuple[Event, ...], at.MaxLen(MOST_EVENTS)] = ()
     metrics: tuple[str, ...] | None = None
     claims: tuple[Claim, ...] = ()
     evaluation: EvaluationSettings = EvaluationSettings()
     record_pages: bool = True  # false: what was published is counted, not kept
+    checkpoint_minutes: Annotated[float, at.Ge(0.0)] = 10.0  # of work that a kill may lose; 0: none that was told of
+    checkpoint_keep: Positive | None = 2  # newest checkpoints of a seed until it has finished; null: all, and for good
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def provider(self, name: str) -> ProviderSettings:
@@ -197,13 +208,13 @@ class Question:
         return digest(self.resolved)
 
 
-WORDS = ("about", "question", "papers", "claims")  # of a scenario: they change no draw
+WORDS = changes.WORDS  # of a scenario: they change no draw
 
 
 def digest(resolved: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits of what decides a run's draws; words, claims and cards' baselines do not."""
     tree = {
-        "scenario": {key: value for key, value in resolved["scenario"].items() if key not in WORDS},
+        "scenario": {key: value for key, value in resolved["scenario"].items() if key not in WORDS + changes.HOW},
         "models": {name: card["model"] for name, card in resolved["cards"].items()},
     }
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]
@@ -232,26 +243,35 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def load(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Question:
-    """Read, override, check. Raises ScenarioError with every fault found; nothing is written."""
-    return from_document(read(path_of(name_or_path)), overrides or {})
+def load(name_or_path: str, overrides: Mapping[str, Any] | None = None, allow_paths: bool = False) -> Question:
+    """Read, override, check. Raises ScenarioError with every fault found, or DataError; nothing is written.
+
+    Files that the scenario names stand in its own folder, the working directory or the folder of human data, unless
+    ``allow_paths``: it may be a stranger's. A path in ``overrides`` is the caller's own word.
+    """
+    question = from_document(read(path_of(name_or_path)), overrides or {}, allow_paths)
+    question.scenario.humans.open().ready()
+    return question
 
 
 def from_text(text: str, overrides: Mapping[str, Any] | None = None, origin: str = "scenario") -> Question:
-    return from_document(parse(text, origin), overrides or {})
+    """The same of a text that the caller has written, or read himself."""
+    return from_document(parse(text, origin), overrides or {}, allow_paths=True)
 
 
-def from_document(document: Document, overrides: Mapping[str, Any]) -> Question:
+def from_document(document: Document, overrides: Mapping[str, Any], allow_paths: bool = False) -> Question:
     """Override and check; raises ScenarioError with all that is wrong."""
     document, overridden, faults = _override(document, overrides)
     scenario, wrong = grammar.check(Scenario, document)
     faults += wrong
     if scenario is not None:
-        found, wrong = _cards(scenario, document)
-        findings = list(checks.of_scenario(scenario, found))
+        strange = [] if allow_paths else list(checks.strange_paths(scenario, Path(document.origin).parent, overridden))
+        faults += [_fault(document, finding) for finding in strange]
+        found, wrong = _cards(scenario, document, {route for route, _, _ in strange})
+        findings = list(islice(checks.of_scenario(scenario, found), MOST_FINDINGS))
         policies, event_faults = _policies(scenario, document, found, findings)
         question = Question(scenario, found, policies)
-        findings += checks.of_question(question)
+        findings += islice(checks.of_question(question), MOST_FINDINGS)
         faults += [*wrong, *event_faults, *(_fault(document, finding) for finding in findings)]
     raise_faults(_told(faults, [grammar.where(document.data, route) for route in overridden]), document.origin)
     return question
@@ -315,7 +335,8 @@ def _within(name: str, around: str) -> bool:
 # Cards
 
 
-def _cards(scenario: Scenario, document: Document) -> tuple[dict[str, Card], list[Fault]]:
+def _cards(scenario: Scenario, document: Document, strange: Set[Route]) -> tuple[dict[str, Card], list[Fault]]:
+    """By provider; files at ``strange`` places are not opened."""
     found: dict[str, Card] = {}
     faults: list[Fault] = []
     for number, provider in enumerate(scenario.providers):
@@ -328,7 +349,7 @@ def _cards(scenario: Scenario, document: Document) -> tuple[dict[str, Card], lis
             faults.append(_fault(document, (route, problem, remedy)))
         elif provider.card is not None:
             found[provider.name] = cards.in_place(provider.card)
-        else:
+        elif (*route, "model") not in strange:
             assert provider.model is not None
             try:
                 found[provider.name] = cards.load(provider.model)
@@ -358,7 +379,8 @@ def _policies(
     scenario: Scenario, document: Document, found: Mapping[str, Card], findings: list[checks.Finding]
 ) -> tuple[dict[int, Scenario], list[Fault]]:
     """The scenario as it stands after each event. ``findings``: what is known to be wrong without any event."""
-    tree: Any = grammar.dump(scenario)
+    # Neither events nor seeds are policies, and both may be many.
+    tree: Any = {**grammar.dump(scenario), "events": [], "seeds": [0]}
     policies: dict[int, Scenario] = {}
     faults: list[Fault] = []
     known = set(findings)

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from ecosystem import collapse, metrics, predictions, verdicts
-from ecosystem.errors import RecordError
+from ecosystem.documents import Document
+from ecosystem.lines import runs_of
+from ecosystem.models import cards
 from ecosystem.models.classifier import FEATURES
 from ecosystem.records import Line, RunRecord
-from ecosystem.scenarios import Question, from_text
+from ecosystem.scenarios import Question, from_document
 from ecosystem.summary import (
     Baseline,
     BaselineMiss,
@@ -45,15 +47,9 @@ BASELINE_TOLERANCE = {
 
 def summarise(record: RunRecord, question: Question) -> Summary:
     """Over all seeds on record that have closed a round."""
-    runs = {seed.seed: seed.lines() for seed in record.seeds()}
-    runs = {seed: lines for seed, lines in runs.items() if lines}
-    if not runs:
-        raise RecordError(f"{record.folder}: no seed has closed a round yet; there is nothing to report.")
-    every = list(runs.values())
     scenario = question.scenario
-    names = {provider.name for provider in scenario.providers}
-    if any(line["providers"].keys() != names for lines in every for line in lines):
-        raise RecordError(f"{record.folder}: its rounds tell of other providers than its scenario.")
+    runs = runs_of(record, [provider.name for provider in scenario.providers])
+    every = list(runs.values())
     theory = predictions.theory(question, runs)
     providers = {p.name: _provider(question, p.name, runs, theory) for p in scenario.providers}
     _add_scaling(question, every, providers)
@@ -76,25 +72,21 @@ def summarise(record: RunRecord, question: Question) -> Summary:
 
 def question_of(record: RunRecord) -> Question:
     """What a run asked, from its own records: shipped files may have changed since."""
-    from ecosystem.documents import dump
-
     tree = record.resolved()
     scenario = dict(tree["scenario"])
     # The cards as they were, written in place of their names; the names and baselines are put back below.
     for provider in scenario["providers"]:
         provider["model"], provider["card"] = None, tree["cards"][provider["name"]]["model"]
-    question = from_text(dump(scenario), origin=str(record.folder / "scenario.resolved.yaml"))
-    return _with_cards(question, tree)
-
-
-def _with_cards(question: Question, tree: dict[str, Any]) -> Question:
-    from ecosystem.documents import Document
-    from ecosystem.models import cards
-
-    found = {
-        name: cards.from_document(Document(card, "scenario.resolved.yaml", {})) for name, card in tree["cards"].items()
-    }
+    origin = str(record.folder / "scenario.resolved.yaml")
+    # Whatever paths it names, none is opened: a report needs no human data, and the cards are here.
+    question = from_document(Document(scenario, origin, {}), {}, allow_paths=True)
+    found = {name: cards.from_document(Document(card, origin, {})) for name, card in tree["cards"].items()}
     return Question(question.scenario, found, question.policies)
+
+
+def _samples(question: Question) -> int:
+    """How many a generation is measured by; as ``EvaluationSettings.size``, and no human item is looked at."""
+    return question.scenario.evaluation.samples or min(question.scenario.humans.open().held_out_size, 2000)
 
 
 def _metrics(question: Question) -> list[Any]:
@@ -114,7 +106,7 @@ def _humans(question: Question, runs: Sequence[Sequence[Line]]) -> HumansInfo:
         "source": humans.name,
         "shape": list(humans.shape),
         "classes": humans.classes,
-        "held_out": len(humans.held_out()),
+        "held_out": humans.held_out_size,
         "features": FEATURES if images and accuracy is not None else "raw",
         "classifier_accuracy": _round(accuracy),
     }
@@ -152,7 +144,7 @@ def _evidence(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> 
         (d for d in (verdicts.DISTANCES if _images(question) else verdicts.DISTANCES[::-1]) if d in measured), None
     )
     judged = [m for m in (distance, *verdicts.DIVERSITIES) if m in measured]
-    samples = question.scenario.evaluation.size(question.scenario.humans.open())
+    samples = _samples(question)
     found = [
         verdicts.evidence(m, [verdicts.provider_series(lines, name, m) for lines in runs], samples)
         for m in judged
@@ -165,7 +157,7 @@ def _definitions(question: Question, name: str, runs: Sequence[Sequence[Line]]) 
     return collapse.definitions(
         cache(lambda metric: [verdicts.provider_series(lines, name, metric) for lines in runs]),
         [m.name for m in _metrics(question)],
-        question.scenario.evaluation.size(question.scenario.humans.open()),
+        _samples(question),
         images=_images(question),
     )
 

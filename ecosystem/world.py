@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from ecosystem import metrics
 from ecosystem.agents import creator, user
 from ecosystem.agents.creator import Creator
-from ecosystem.agents.provider import Provider, ProviderSettings
+from ecosystem.agents.provider import Provenance, Provider, ProviderSettings
 from ecosystem.agents.scraper import Scraper
 from ecosystem.agents.user import User
 from ecosystem.errors import TrainingError
 from ecosystem.evaluation import Evaluator, Measurement
 from ecosystem.humans import Humans, HumanSource, Items
-from ecosystem.models.base import Update, to_web
-from ecosystem.models.jobs import Job, drive
+from ecosystem.models.base import Generator, Saved, Update, to_web
+from ecosystem.models.jobs import Job, Trained, drive
 from ecosystem.rng import stream
 from ecosystem.scenarios import Question, Scenario
 from ecosystem.web.corpus import HUMAN, NOBODY, Corpus
@@ -51,6 +51,31 @@ class Progress:
     update: Update | None = None
 
 
+@dataclass(frozen=True)
+class ProviderMark:
+    """A provider between two rounds. Models and provenances are never changed, only replaced."""
+
+    generation: int
+    generator: Generator | None
+    provenance: Provenance | None
+    loss: float | None
+    trained_in: int
+    stopped: str | None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A world between two rounds, by reference: what a checkpoint is written from, also rounds later.
+
+    ``pages`` is how many stood on the web: rows of the corpus never change.
+    """
+
+    round: int
+    used_humans: int
+    pages: int
+    providers: tuple[ProviderMark, ...]
+
+
 class World(mesa.Model):
     def __init__(self, question: Question, seed: int, device: torch.device) -> None:
         super().__init__(rng=seed)
@@ -65,6 +90,7 @@ class World(mesa.Model):
         self.used_humans = 0
         self.votes: dict[str, int] = {}
         self.measurements: dict[str, Measurement] = {}
+        self.resumed: dict[str, Trained | Saved] = {}  # by provider: trainings of the open round from a checkpoint
         scenario = self.settings
         self.evaluator = Evaluator(self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, device)
         self._populate(scenario)
@@ -118,6 +144,30 @@ class World(mesa.Model):
 
     def _about(self, phase: str, provider: str = "") -> Progress:
         return Progress(self.round, phase, provider)
+
+    # Going on
+
+    def mark(self) -> Mark:
+        """Where this world stands, between two rounds."""
+        providers = tuple(
+            ProviderMark(p.generation, p.generator, p.provenance, p.loss, p.trained_in, p.stopped)
+            for p in self.providers
+        )
+        return Mark(self.round, self.used_humans, len(self.corpus), providers)
+
+    def restore(self, mark: Mark, corpus: Corpus) -> None:
+        """Stand where another world of this question and seed stood."""
+        self.round, self.used_humans, self.corpus = mark.round, mark.used_humans, corpus
+        for provider, was in zip(self.providers, mark.providers, strict=True):
+            provider.generation, provider.generator = was.generation, was.generator
+            provider.provenance, provider.loss = was.provenance, was.loss
+            provider.trained_in, provider.stopped = was.trained_in, was.stopped
+
+    def release(self) -> None:
+        """Mesa 3.3 keeps every model alive through its counter of agent numbers; many seeds would fill the memory."""
+        ids = getattr(mesa.Agent, "_ids", None)
+        if ids is not None:
+            ids.pop(self, None)
 
     # Who exists
 

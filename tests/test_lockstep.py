@@ -76,7 +76,10 @@ class Counting(Family):
     def __init__(self, stacks, fails=False):
         self.asked, self.can, self.fails = [], stacks, fails
 
-    def fit(self, data, previous, streams, budget_images=None):
+    def restored(self, saved, shape, classes):
+        return Echo()
+
+    def fit(self, data, previous, streams, budget_images=None, saved=None):
         self.asked.append(1)
         if self.fails:
             raise TrainingError("no")

@@ -300,17 +300,17 @@ def test_an_ode_solver_has_the_order_that_it_claims(kind, order):
 
 
 def test_batches_go_through_every_item_before_any_twice():
-    from ecosystem.models.train import _batches
+    from ecosystem.models.train import Batches
 
-    batches = _batches(10, 4, torch.Generator().manual_seed(0))
+    batches = Batches(10, 4, torch.Generator().manual_seed(0))
     drawn = torch.cat([next(batches) for _ in range(5)])
     assert sorted(drawn[:10].tolist()) == sorted(drawn[10:].tolist()) == list(range(10))
 
 
 def test_a_set_smaller_than_the_batch_is_repeated():
-    from ecosystem.models.train import _batches
+    from ecosystem.models.train import Batches
 
-    assert len(next(_batches(3, 8, torch.Generator().manual_seed(0)))) == 8
+    assert len(next(Batches(3, 8, torch.Generator().manual_seed(0)))) == 8
 
 
 def test_budget_is_counted_in_images_seen():

@@ -1,5 +1,6 @@
 """The laws of what a run leaves on disk."""
 
+import hashlib
 import json
 import os
 
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecosystem.errors import RecordError
-from ecosystem.records import RunRecord, open_run, read_json, slug, write_json, write_text
+from ecosystem.records import Journal, RunRecord, open_run, read_json, slug, write_json, write_text
+from ecosystem.rng import stream
+from ecosystem.web.corpus import COLUMNS
 
 TRAINED = dict.fromkeys(("pages", "human", "lambda", "synthetic_share", "lineage", "loss"), 1)
 LINE = {
@@ -28,6 +31,14 @@ LINE = {
 
 def line(round):
     return {"round": round, **LINE}
+
+
+def append(seed, row):
+    journal = Journal(seed.lines_path, seed.lines_path.stat().st_size)
+    try:
+        journal.append(row)
+    finally:
+        journal.close()
 
 
 @pytest.fixture
@@ -68,7 +79,7 @@ def test_json_without_nan_and_infinity(value, tmp_path, seed):
         write_json(tmp_path / "a.json", value)
     assert not (tmp_path / "a.json").exists()
     with pytest.raises(ValueError, match="JSON"):
-        seed.append({"round": 0, "x": value})
+        append(seed, {"round": 0, "x": value})
     assert seed.lines() == []
 
 
@@ -117,13 +128,13 @@ def test_galleries_of_similar_names_are_kept_apart(seed):
 def test_lines_come_back_in_order_whatever_they_hold(seed):
     """A line break of Unicode inside a text is no end of a line."""
     for round in range(3):
-        seed.append(line(round))
+        append(seed, line(round))
     assert seed.lines() == [line(round) for round in range(3)]
 
 
 def test_a_file_cut_anywhere_gives_the_rounds_before_the_cut(seed):
     for round in range(3):
-        seed.append(line(round))
+        append(seed, line(round))
     path = seed.folder / "metrics.jsonl"
     whole = path.read_bytes()
     ends = [number for number, byte in enumerate(whole) if byte == ord("\n")]
@@ -147,7 +158,7 @@ def test_a_file_cut_anywhere_gives_the_rounds_before_the_cut(seed):
     ],
 )
 def test_a_line_that_is_no_round_is_refused_with_its_number(row, seed):
-    seed.append(line(0))
+    append(seed, line(0))
     with (seed.folder / "metrics.jsonl").open("a") as file:
         file.write(row + "\n")
     with pytest.raises(RecordError, match=r"metrics\.jsonl:2"):
@@ -158,7 +169,7 @@ def test_a_line_that_is_no_round_is_refused_with_its_number(row, seed):
 
 
 def test_to_begin_is_to_begin_anew(seed):
-    seed.append(line(0))
+    append(seed, line(0))
     seed.save_gallery("lab", 0, np.zeros((4, 2)))
     seed.begin({"seed": 3}, np.ones((4, 2)))
     assert seed.lines() == []
@@ -187,13 +198,42 @@ def test_to_clear_a_run_takes_away_what_was_found_and_nothing_else(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "seed-notes"]
 
 
-def test_a_lock_is_held_by_one_and_given_back(seed):
-    with seed.locked():
-        with pytest.raises(RecordError, match="another process is running seed 3"), seed.locked():
-            raise AssertionError("two have the lock")
-        RunRecord(seed.folder.parent).seed(4).locked().__enter__()  # another seed is another lock
-    with seed.locked():
-        pass
+def test_a_journal_goes_on_where_it_is_told_to(seed):
+    """What stands behind is of rounds that are run again; the checksum is of what stands before and after."""
+    journal = Journal(seed.lines_path)
+    ends = []
+    for round in range(3):
+        journal.append(line(round))
+        ends.append((journal.size, journal.sha256))
+    journal.close()
+    again = Journal(seed.lines_path, ends[0][0])
+    assert (again.size, again.sha256) == ends[0]
+    assert seed.lines() == [line(0)]
+    for round in (1, 2):
+        again.append(line(round))
+    assert (again.size, again.sha256) == ends[2]
+    assert hashlib.sha256(seed.lines_path.read_bytes()).hexdigest() == again.sha256
+
+
+def test_pages_come_back_as_they_were_saved(seed):
+    rng = stream(0, "test", "pages")
+    columns = {name: rng.integers(0, 100, 7).astype(dtype) for name, dtype in COLUMNS.items()}
+    items = rng.integers(0, 256, (7, 1, 4, 4)).astype(np.uint8)
+    blocks = [
+        seed.save_pages(first, {name: column[first:end] for name, column in columns.items()}, items[first:end])
+        for first, end in ((0, 3), (3, 7))
+    ]
+    assert [(block.first, block.count) for block in blocks] == [(0, 3), (3, 4)]
+    found, back = seed.load_pages(blocks[1])
+    np.testing.assert_array_equal(back, items[3:])
+    assert {name: (column.dtype, column.tolist()) for name, column in found.items()} == {
+        name: (column.dtype, column[3:].tolist()) for name, column in columns.items()
+    }
+    for block in blocks:
+        for path, sha256 in seed.page_files(block):
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    seed.keep_pages(blocks[:1])
+    assert sorted(path.name for path in (seed.folder / "pages").iterdir()) == ["from-0.npy", "from-0.parquet"]
 
 
 def test_a_run_is_found_by_its_directory_or_a_seed_s(tmp_path, seed):

@@ -9,6 +9,7 @@ maker, is where lambda comes from: it is measured, never set.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Generator as Iteration
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,7 +26,7 @@ from ecosystem.models.base import Generator, TrainingSet
 from ecosystem.models.jobs import Draw, Fit, Trained
 from ecosystem.rng import Streams
 from ecosystem.settings import Name, Positive, Settings
-from ecosystem.web.corpus import Ids
+from ecosystem.web.corpus import Corpus, Ids
 
 if TYPE_CHECKING:
     from ecosystem.models.cards import Card
@@ -67,6 +68,16 @@ class Provenance:
     by_maker: dict[str, int]  # "human" and provider names -> pages
     by_batch: dict[int, int]  # number of a batch of the corpus -> pages
     lineage: float
+
+    @classmethod
+    def of(cls, corpus: Corpus, ids: Ids, maker_name: Callable[[int], str]) -> Provenance:
+        """Of a data set, by its pages' numbers."""
+        by_batch = corpus.count_batches(ids)
+        by_maker: dict[str, int] = {}
+        for number, pages in by_batch.items():
+            maker = maker_name(corpus.batches[number].maker)
+            by_maker[maker] = by_maker.get(maker, 0) + pages
+        return cls(by_maker, by_batch, 1 + float(corpus.column("lineage")[ids].mean(dtype=np.float64)))
 
     @property
     def pages(self) -> int:
@@ -132,27 +143,22 @@ class Provider(mesa.Agent):
         ids = world.scraper_of(settings).ids
         if len(ids) == 0:
             raise TrainingError("its scraper found no page that it may take. Look at take, window and filter.")
-        provenance = self._count(world, ids)
-        trained = yield Fit(
-            self.card.model,
-            self._data(world, ids),
-            self.generator if settings.retrain.start == "finetune" else None,
-            Streams(world.seed, self.name, world.round),
-            None if self.generation < 0 else settings.retrain.budget_images,
-        )
+        provenance = Provenance.of(world.corpus, ids, world.maker_name)
+        # Where a checkpoint was written within this round: what it holds of this training, done or half done.
+        trained = world.resumed.pop(self.name, None)
+        if not isinstance(trained, Trained):
+            trained = yield Fit(
+                self.card.model,
+                self._data(world, ids),
+                self.generator if settings.retrain.start == "finetune" else None,
+                Streams(world.seed, self.name, world.round),
+                None if self.generation < 0 else settings.retrain.budget_images,
+                trained,
+            )
         self.generator, self.loss = trained.generator, trained.loss
         self.generation += 1
         self.provenance = provenance
         self.trained_in = world.round
-
-    def _count(self, world: World, ids: Ids) -> Provenance:
-        by_batch = world.corpus.count_batches(ids)
-        by_maker: dict[str, int] = {}
-        for number, pages in by_batch.items():
-            maker = world.maker_name(world.corpus.batches[number].maker)
-            by_maker[maker] = by_maker.get(maker, 0) + pages
-        lineage = 1 + float(world.corpus.column("lineage")[ids].mean(dtype=np.float64))
-        return Provenance(by_maker, by_batch, lineage)
 
     def _data(self, world: World, ids: Ids) -> TrainingSet:
         x = torch.from_numpy(world.corpus.items[ids]).to(world.device)

@@ -84,13 +84,13 @@ class Scraper(mesa.Agent):
         streams = Streams(world.seed, self.name, world.round)
         ids = world.corpus.visible(world.settings.web.retention.and_(settings.retention))
         if settings.window_rounds is not None:
-            ids = ids[world.corpus.column("round")[ids] >= world.round - settings.window_rounds]
-        maker = world.corpus.column("maker")[ids]
+            ids = ids[np.searchsorted(ids, world.corpus.since(world.round - settings.window_rounds)) :]
+        maker = world.corpus.column("maker")
         if settings.take is not None:
             wanted = [HUMAN if name == "human" else world.number(name) for name in settings.take]
-            ids, maker = ids[(taken := np.isin(maker, wanted))], maker[taken]
+            ids = ids[np.isin(maker[ids], wanted)]
         if not isinstance(settings.filter, Everything):
-            ids = ids[settings.filter.keep(maker != HUMAN, streams.numpy("filter"))]
+            ids = ids[settings.filter.keep(maker[ids] != HUMAN, streams.numpy("filter"))]
         if isinstance(settings.crawl, UniformCrawl) and (settings.budget is None or settings.budget >= len(ids)):
             self.ids = ids  # whatever the order in which they are met, all are taken
         else:

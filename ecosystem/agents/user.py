@@ -137,7 +137,7 @@ def _publish(
     ids, homes = world.addresses(User, group.name)
     author, maker = rows // group.prompts_per_round, server[rows, slots]
     world.corpus.publish(
-        images[rows, slots],
+        images[:, 0] if k == 1 else images[rows, slots],
         label=prompts[rows],
         site=homes[author],
         author=ids[author],

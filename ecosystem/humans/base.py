@@ -52,6 +52,11 @@ class Humans(ABC):
     pool_size: int | None  # items that draw can hand out in one run; None: endless
     modes: Modes | None  # where the density is a mixture of known modes
     distribution: Distribution | None = None  # where it is known exactly
+    held_out_size: int  # items; known without reading any
+
+    def ready(self) -> None:
+        """Raise DataError now, where items would be missing in the midst of a run."""
+        return
 
     @property
     def conditions(self) -> str:
@@ -88,6 +93,7 @@ class Endless(Humans):
         self.name, self.classes, self.modes, self.distribution = name, classes, modes, distribution
         self._sample = sample
         self._held_out = sample(held_out, stream(0, "humans", "held out"))
+        self.held_out_size = held_out
         self.shape = tuple(self._held_out.x.shape[1:])
 
     def draw(self, n: int, *, seed: int, who: str, round: int, used: int) -> Items:
@@ -111,7 +117,7 @@ class Reservoir(Humans):
         self.name, self.classes = name, classes
         self.known_classes = classes if known_classes is None else known_classes
         self.shape, self.pool_size = tuple(training.x.shape[1:]), len(training)
-        self._training, self._held_out = training, held_out
+        self._training, self._held_out, self.held_out_size = training, held_out, len(held_out)
 
     def draw(self, n: int, *, seed: int, who: str, round: int, used: int) -> Items:
         if used + n > len(self._training):

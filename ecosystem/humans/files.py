@@ -7,6 +7,9 @@ images of 32x32 in colour).
 The folder is ``root``, or the environment's ECOSYSTEM_DATA, or ~/.cache/ecosystem. Pages are drawn from the
 official training set (its first ``pages`` images). The held-out set is a fixed part of the official test set,
 shuffled first, because MNIST's second half is not drawn like its first.
+
+``open()`` opens no file: how many items there are and of what shape is known. They are read when the first is asked
+for, so that a report of a stranger's run looks into no folder which that run names.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class Mnist(Settings):
     labelled: bool = True
 
     def open(self) -> Humans:
-        return _reservoir(self, folder(self.root))
+        return Files(self, folder(self.root))
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,47 @@ class Cifar10(Settings):
     labelled: bool = True
 
     def open(self) -> Humans:
-        return _reservoir(self, folder(self.root))
+        return Files(self, folder(self.root))
+
+
+TRAINING = {"mnist": 60_000, "cifar10": 50_000}  # images
+SHAPE = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+CLASSES = 10
+
+
+class Files(Humans):
+    """A reservoir that is read when it is drawn from."""
+
+    modes = None
+    known_classes = CLASSES
+
+    def __init__(self, settings: Mnist | Cifar10, root: Path) -> None:
+        self._settings, self._root = settings, root
+        self.name, self.shape = settings.source, SHAPE[settings.source]
+        self.classes = CLASSES if settings.labelled else 1
+        self.pool_size = min(settings.pages or TRAINING[self.name], TRAINING[self.name])
+        self.held_out_size = settings.held_out
+
+    def ready(self) -> None:
+        read = self._read
+        if (read.shape, read.pool_size, read.held_out_size) != (self.shape, self.pool_size, self.held_out_size):
+            raise DataError(
+                f"humans: source '{self.name}' in {self._root} is not the official one: its images are too few or of "
+                "another size.\nRemedy: take the files away, and they are downloaded again."
+            )
+
+    def draw(self, n: int, *, seed: int, who: str, round: int, used: int) -> Items:
+        return self._read.draw(n, seed=seed, who=who, round=round, used=used)
+
+    def held_out(self) -> Items:
+        return self._read.held_out()
+
+    def pool(self, limit: int) -> Items:
+        return self._read.pool(limit)
+
+    @property
+    def _read(self) -> Reservoir:
+        return _reservoir(self._settings, self._root)
 
 
 def folder(root: str | None) -> Path:
@@ -65,14 +108,14 @@ def folder(root: str | None) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _reservoir(settings: Mnist | Cifar10, root: Path) -> Humans:
+def _reservoir(settings: Mnist | Cifar10, root: Path) -> Reservoir:
     training = _read(settings.source, root, train=True).take(slice(settings.pages))
     test_set = _read(settings.source, root, train=False)
     order = stream(0, "humans", f"{settings.source} held out").permutation(len(test_set))
     held_out = test_set.take(order[: settings.held_out])
     if settings.labelled:
-        return Reservoir(settings.source, training, held_out, classes=10)
-    return Reservoir(settings.source, unlabelled(training), unlabelled(held_out), 1, known_classes=10)
+        return Reservoir(settings.source, training, held_out, classes=CLASSES)
+    return Reservoir(settings.source, unlabelled(training), unlabelled(held_out), 1, known_classes=CLASSES)
 
 
 def _read(source: str, root: Path, *, train: bool) -> Items:

@@ -15,8 +15,8 @@ two functions at the end are the only places that convert.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Iteration
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,13 +46,20 @@ class TrainingSet:
         return tuple(self.x.shape[1:])
 
 
+Saved = Mapping[str, Tensor]  # tensors by name, as a checkpoint keeps them
+
+
 @dataclass(frozen=True)
 class Update:
-    """Where a training stands: optimiser updates done and to do, and the loss there."""
+    """Where a training stands: optimiser updates done and to do, and the loss there.
+
+    ``save``: all that the training goes on from, until it goes on; None where there is nothing to gain.
+    """
 
     done: int
     total: int
     loss: float
+    save: Callable[[], Saved] | None = None
 
 
 class Generator(ABC):
@@ -76,6 +83,10 @@ class Generator(ABC):
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
         """The parameters by name."""
+
+    def saved(self) -> Saved:
+        """What ``Family.restored`` makes this model of again, and what a later training goes on from."""
+        return self.state()
 
     def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """log p(x | y), (N,), in nats; only of families that know it."""
@@ -105,9 +116,21 @@ class Family(ABC):
 
     @abstractmethod
     def fit(
-        self, data: TrainingSet, previous: Generator | None, streams: Streams, budget_images: int | None = None
+        self,
+        data: TrainingSet,
+        previous: Generator | None,
+        streams: Streams,
+        budget_images: int | None = None,
+        saved: Saved | None = None,
     ) -> Training:
-        """Train on ``data``; ``budget_images`` replaces the card's own budget. Raises TrainingError."""
+        """Train on ``data``; ``budget_images`` replaces the card's own budget. Raises TrainingError.
+
+        ``saved``: go on with this very training from where an ``Update`` of it was saved.
+        """
+
+    @abstractmethod
+    def restored(self, saved: Saved, shape: tuple[int, ...], classes: int) -> Generator:
+        """The model that was ``saved``, for items of a shape; on the device of the tensors, bit for bit the same."""
 
 
 def to_model(x: Tensor) -> Tensor:

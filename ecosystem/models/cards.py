@@ -59,11 +59,16 @@ def path_of(name_or_path: str) -> Path:
     known = shipped_names(FOLDER)
     if name_or_path in known:
         return shipped(FOLDER) / f"{name_or_path}.yaml"
-    if name_or_path.endswith((".yaml", ".yml")):
+    if is_path(name_or_path):
         return Path(name_or_path)
     problem = f"there is no model card `{shown(name_or_path)}`"
     raise_faults([Fault(shown(name_or_path), None, "", problem, suggest(name_or_path, known))], "model card")
     raise AssertionError
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether it is a file of the user's, not a shipped card."""
+    return name_or_path.endswith((".yaml", ".yml")) and name_or_path not in shipped_names(FOLDER)
 
 
 def from_document(document: Document) -> Card:

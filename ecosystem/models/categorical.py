@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ecosystem.distribution import Distribution
 from ecosystem.errors import TrainingError
-from ecosystem.models.base import Family, Generator, Training, TrainingSet, Update, to_model, to_web
+from ecosystem.models.base import Family, Generator, Saved, Training, TrainingSet, Update, to_model, to_web
 from ecosystem.rng import Streams
 from ecosystem.settings import Settings
 
@@ -88,7 +88,12 @@ class Categorical(Family, Settings):
     family: Literal["categorical"] = "categorical"
 
     def fit(
-        self, data: TrainingSet, previous: Generator | None, streams: Streams, budget_images: int | None = None
+        self,
+        data: TrainingSet,
+        previous: Generator | None,
+        streams: Streams,
+        budget_images: int | None = None,
+        saved: Saved | None = None,
     ) -> Training:
         x, y = data.x.cpu().numpy(), data.y.cpu().numpy()
         counted = [_counted(x[y == label], label) for label in range(data.classes)]
@@ -96,6 +101,9 @@ class Categorical(Family, Settings):
         atoms, mass = (np.concatenate(part) for part in zip(*counted, strict=True))
         offsets = np.cumsum([0, *(len(part) for part, _ in counted)])
         return CategoricalGenerator(*(torch.from_numpy(a).to(data.x.device) for a in (atoms, mass, offsets)))
+
+    def restored(self, saved: Saved, shape: tuple[int, ...], classes: int) -> CategoricalGenerator:
+        return CategoricalGenerator(saved["atoms"], saved["mass"], saved["offsets"])
 
 
 def _counted(x: NDArray[Any], label: int) -> tuple[NDArray[Any], NDArray[np.float64]]:

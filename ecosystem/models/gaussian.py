@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ecosystem.distribution import Distribution
 from ecosystem.errors import TrainingError
-from ecosystem.models.base import Family, Generator, Training, TrainingSet, Update
+from ecosystem.models.base import Family, Generator, Saved, Training, TrainingSet, Update
 from ecosystem.rng import Streams, stream
 from ecosystem.settings import Settings
 
@@ -93,7 +93,12 @@ class Gaussian(Family, Settings):
     covariance: Literal["full", "diagonal"] = "full"
 
     def fit(
-        self, data: TrainingSet, previous: Generator | None, streams: Streams, budget_images: int | None = None
+        self,
+        data: TrainingSet,
+        previous: Generator | None,
+        streams: Streams,
+        budget_images: int | None = None,
+        saved: Saved | None = None,
     ) -> Training:
         x = as_vectors(data.x)
         groups = [x[data.y == label] for label in range(data.classes)]
@@ -102,6 +107,9 @@ class Gaussian(Family, Settings):
         return GaussianGenerator(
             torch.stack([mean for mean, _ in moments]), torch.stack([root for _, root in moments]), data.shape
         )
+
+    def restored(self, saved: Saved, shape: tuple[int, ...], classes: int) -> GaussianGenerator:
+        return GaussianGenerator(saved["mean"], saved["std" if "std" in saved else "root"], shape)
 
     def fit_stack(self, data: Sequence[TrainingSet]) -> list[GaussianGenerator] | None:
         first, x = data[0], [member.x for member in data]

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from ecosystem.errors import TrainingError
-from ecosystem.models.base import Family, Generator, TrainingSet, Update
+from ecosystem.models.base import Family, Generator, Saved, TrainingSet, Update
 from ecosystem.rng import Streams
 
 
@@ -30,6 +30,7 @@ class Fit:
     previous: Generator | None
     streams: Streams
     budget_images: int | None = None
+    saved: Saved | None = None  # of this very training, where a checkpoint was written within it
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +120,7 @@ def together(jobs: Sequence[Any]) -> list[Any] | None:
 def _alone(number: int, job: Job) -> Iteration[Heard, None, Any]:
     if isinstance(job, Draw):
         return job.generator.sample(job.y, job.noise)
-    training = job.family.fit(job.data, job.previous, job.streams, job.budget_images)
+    training = job.family.fit(job.data, job.previous, job.streams, job.budget_images, job.saved)
     loss: float | None = None
     # The training is advanced by hand because its return value is the new model.
     while True:

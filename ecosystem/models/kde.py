@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ecosystem.distribution import Distribution
 from ecosystem.errors import TrainingError
-from ecosystem.models.base import Family, Generator, Training, TrainingSet, Update
+from ecosystem.models.base import Family, Generator, Saved, Training, TrainingSet, Update
 from ecosystem.models.gaussian import as_vectors, mixed
 from ecosystem.rng import Streams
 from ecosystem.settings import PositiveFloat, Settings
@@ -84,7 +84,12 @@ class Kde(Family, Settings):
     bandwidth: PositiveFloat = 0.1  # of the kernel: its standard deviation, in units of x
 
     def fit(
-        self, data: TrainingSet, previous: Generator | None, streams: Streams, budget_images: int | None = None
+        self,
+        data: TrainingSet,
+        previous: Generator | None,
+        streams: Streams,
+        budget_images: int | None = None,
+        saved: Saved | None = None,
     ) -> Training:
         pages = torch.bincount(data.y, minlength=data.classes)
         if pages.min() == 0:
@@ -96,6 +101,9 @@ class Kde(Family, Settings):
         points = as_vectors(data.x[data.y.argsort(stable=True)])
         offsets = torch.cat([pages.new_zeros(1), pages.cumsum(0)])
         return KdeGenerator(points, offsets, self.bandwidth, data.shape)
+
+    def restored(self, saved: Saved, shape: tuple[int, ...], classes: int) -> KdeGenerator:
+        return KdeGenerator(saved["points"], saved["offsets"], float(saved["bandwidth"]), shape)
 
 
 def uniform_and_normal(noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ecosystem.distribution import Distribution
 from ecosystem.errors import TrainingError
-from ecosystem.models.base import Family, Generator, Training, TrainingSet, Update
+from ecosystem.models.base import Family, Generator, Saved, Training, TrainingSet, Update
 from ecosystem.models.gaussian import as_vectors, mixed
 from ecosystem.models.kde import uniform_and_normal
 from ecosystem.rng import Streams
@@ -83,7 +83,12 @@ class Mixture(Family, Settings):
     reg_covar: PositiveFloat = 1e-6  # in squared units of x
 
     def fit(
-        self, data: TrainingSet, previous: Generator | None, streams: Streams, budget_images: int | None = None
+        self,
+        data: TrainingSet,
+        previous: Generator | None,
+        streams: Streams,
+        budget_images: int | None = None,
+        saved: Saved | None = None,
     ) -> Training:
         x, y, rng = as_vectors(data.x).cpu().numpy(), data.y.cpu().numpy(), streams.numpy("mixture")
         fitted = []
@@ -93,6 +98,9 @@ class Mixture(Family, Settings):
         yield Update(1, 1, math.nan)
         weight, mean, root = (torch.from_numpy(np.stack(a)).to(data.x.device) for a in zip(*fitted, strict=True))
         return MixtureGenerator(weight, mean, root, data.shape)
+
+    def restored(self, saved: Saved, shape: tuple[int, ...], classes: int) -> MixtureGenerator:
+        return MixtureGenerator(saved["weight"], saved["mean"], saved["root"], shape)
 
     def _start(self, previous: Generator | None, label: int, data: TrainingSet) -> dict[str, Any]:
         """Where EM starts, in scikit-learn's words: at the generation before, or at k-means."""

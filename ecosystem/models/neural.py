@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ecosystem.models.base import Family, Generator, Training, TrainingSet
+from ecosystem.models.base import Family, Generator, Saved, Training, TrainingSet
 from ecosystem.models.nets import MLPSettings, NetSettings, build
 from ecosystem.models.train import TrainSettings, TrainState, train
 from ecosystem.rng import Streams
@@ -35,19 +35,35 @@ class NeuralFamily(Family, Settings):
         """Noise (N, ...) -> samples (N, ...)."""
 
     def fit(
-        self, data: TrainingSet, previous: Generator | None, streams: Streams, budget_images: int | None = None
+        self,
+        data: TrainingSet,
+        previous: Generator | None,
+        streams: Streams,
+        budget_images: int | None = None,
+        saved: Saved | None = None,
     ) -> Training:
         device, settings = data.x.device, self.train
-        if isinstance(previous, NeuralGenerator):
+        finetune = isinstance(previous, NeuralGenerator)
+        if saved is not None:
+            state = TrainState.restored(self._net(data.shape, data.classes, device), saved)
+        elif isinstance(previous, NeuralGenerator):
             state = previous.training.copy()
-            budget, lr = settings.finetune_images, (settings.finetune_lr, settings.finetune_lr)
         else:
             net = build(self.net, data.shape, data.classes, streams.torch("parameters", device))
             state = TrainState.new(net)
-            budget, lr = settings.budget_images, (settings.lr, 0.05 * settings.lr)
+        budget = settings.finetune_images if finetune else settings.budget_images
+        lr = (settings.finetune_lr, settings.finetune_lr) if finetune else (settings.lr, 0.05 * settings.lr)
         generator = streams.torch("training", device)
-        yield from train(self.loss, state, data, settings, budget_images or budget, lr, generator)
+        yield from train(self.loss, state, data, settings, budget_images or budget, lr, generator, saved)
         return NeuralGenerator(self, state, data.shape)
+
+    def restored(self, saved: Saved, shape: tuple[int, ...], classes: int) -> NeuralGenerator:
+        net = self._net(shape, classes, saved["updates"].device)
+        return NeuralGenerator(self, TrainState.restored(net, saved), shape)
+
+    def _net(self, shape: tuple[int, ...], classes: int, device: torch.device) -> nn.Module:
+        """A network to put parameters into."""
+        return build(self.net, shape, classes, Streams(0, "restored", 0).torch("parameters", device))
 
 
 @dataclass(frozen=True)
@@ -71,3 +87,6 @@ class NeuralGenerator(Generator):
 
     def state(self) -> dict[str, Tensor]:
         return dict(self.training.ema.state_dict())
+
+    def saved(self) -> Saved:
+        return self.training.saved()

@@ -14,14 +14,15 @@ import copy
 import math
 from collections.abc import Callable
 from collections.abc import Generator as Iteration
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ecosystem.errors import TrainingError
-from ecosystem.models.base import TrainingSet, Update, to_model
+from ecosystem.models.base import Saved, TrainingSet, Update, to_model
 from ecosystem.settings import Positive, PositiveFloat, Settings, Share
 
 Loss = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
@@ -58,6 +59,36 @@ class TrainState:
     def copy(self) -> TrainState:
         return copy.deepcopy(self)
 
+    def saved(self) -> dict[str, Tensor]:
+        """All of it, as tensors by name."""
+        parts = {"net": self.net.state_dict(), "ema": self.ema.state_dict()}
+        parts |= {f"adam.{i}": moments for i, moments in self.optimiser.get("state", {}).items()}
+        found = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        return {**found, "updates": torch.tensor(self.updates, device=next(self.net.parameters()).device)}
+
+    @classmethod
+    def restored(cls, net: nn.Module, saved: Saved) -> TrainState:
+        """What was ``saved``, in a network of the same make."""
+        state = cls.new(net)
+        net.load_state_dict(_under("net.", saved))
+        state.ema.load_state_dict(_under("ema.", saved))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("adam.", saved).items():
+            number, _, moment = name.partition(".")
+            moments.setdefault(int(number), {})[moment] = value
+        if moments:
+            state.optimiser = {**_adam(net).state_dict(), "state": moments}
+        state.updates = int(saved["updates"])
+        return state
+
+
+def _under(prefix: str, saved: Saved) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
+
+
+def _adam(net: nn.Module) -> torch.optim.Adam:
+    return torch.optim.Adam(net.parameters(), fused=next(net.parameters()).device.type in ("cpu", "cuda"))
+
 
 def train(
     loss: Loss,
@@ -67,19 +98,24 @@ def train(
     budget_images: int,
     lr: tuple[float, float],
     generator: torch.Generator,
+    saved: Saved | None = None,
 ) -> Iteration[Update, None, None]:
-    """Train ``state`` in place, the learning rate falling by a half cosine from lr[0] to lr[1]."""
+    """Train ``state`` in place, the learning rate falling by a half cosine from lr[0] to lr[1].
+
+    ``saved``, from an update of the same training: go on behind it, bit for bit as if it had not been left.
+    """
     updates = max(1, round(budget_images / settings.batch))
     device = data.x.device
     x, y = to_model(data.x), data.y
-    optimiser = torch.optim.Adam(state.net.parameters(), lr=lr[0], fused=device.type in ("cpu", "cuda"))
+    optimiser = _adam(state.net)
     if state.optimiser:
         optimiser.load_state_dict(state.optimiser)
     parameters: list[Tensor] = list(state.net.parameters())
     averages: list[Tensor] = list(state.ema.parameters())
-    batches = _batches(len(data), settings.batch, generator)
+    batches = Batches(len(data), settings.batch, generator)
+    first = batches.restore(saved) + 1 if saved else 1
     state.net.train()
-    for update in range(1, updates + 1):
+    for update in range(first, updates + 1):
         index = next(batches)
         _set_lr(optimiser, lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * update / updates)))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
@@ -94,19 +130,40 @@ def train(
         with torch.no_grad():
             torch._foreach_lerp_(averages, parameters, 1 - decay)
         if update % REPORT_EVERY == 0 or update == updates:
-            yield Update(update, updates, _finite(value, update))
+            save = partial(_within, state, optimiser, batches, update) if update < updates else None
+            yield Update(update, updates, _finite(value, update), save)
     state.optimiser = optimiser.state_dict()
 
 
-def _batches(n: int, size: int, generator: torch.Generator) -> Iteration[Tensor, None, None]:
+class Batches:
     """Endless index batches of exactly ``size``, epoch after epoch of random order."""
-    device = generator.device
-    order = torch.empty(0, dtype=torch.int64, device=device)
-    while True:
-        while len(order) < size:
-            order = torch.cat([order, torch.randperm(n, generator=generator, device=device)])
-        yield order[:size]
-        order = order[size:]
+
+    def __init__(self, n: int, size: int, generator: torch.Generator) -> None:
+        self.n, self.size, self.generator = n, size, generator
+        self.order = torch.empty(0, dtype=torch.int64, device=generator.device)
+
+    def __next__(self) -> Tensor:
+        while len(self.order) < self.size:
+            epoch = torch.randperm(self.n, generator=self.generator, device=self.generator.device)
+            self.order = torch.cat([self.order, epoch])
+        index, self.order = self.order[: self.size], self.order[self.size :]
+        return index
+
+    def saved(self, update: int) -> dict[str, Tensor]:
+        """Where the batches stand after an update; the generator also draws the noise."""
+        state = {"update": torch.tensor(update), "order": self.order, "generator": self.generator.get_state()}
+        return {f"within.{name}": value for name, value in state.items()}
+
+    def restore(self, saved: Saved) -> int:
+        """The update after which it was saved."""
+        self.order = saved["within.order"]
+        self.generator.set_state(saved["within.generator"].cpu())
+        return int(saved["within.update"])
+
+
+def _within(state: TrainState, optimiser: torch.optim.Optimizer, batches: Batches, update: int) -> Saved:
+    """All that a training goes on from behind an update."""
+    return {**replace(state, optimiser=optimiser.state_dict()).saved(), **batches.saved(update)}
 
 
 def _set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:

@@ -6,12 +6,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ecosystem.reports.glyphs import GlyphSet
-from ecosystem.reports.layout import one_line, shorten
+from ecosystem.reports.layout import shorten
 from ecosystem.reports.wording import number, percent, plural, seeds_in_words, verdict
 from ecosystem.summary import Baseline, Stopped, Summary
 
 STOPS_SHOWN = 4  # a provider that stopped in forty seeds stopped for one reason
 LISTED = 8  # seeds; more are told as a range
+LONGEST = 1000  # cells of a text by others: a question, a reason
+PAPERS = 20
 
 
 def warnings(summary: Summary, g: GlyphSet) -> list[RenderableType]:
@@ -26,7 +28,7 @@ def warnings(summary: Summary, g: GlyphSet) -> list[RenderableType]:
 
 
 def _warning(name: str, text: str, style: str, g: GlyphSet) -> Text:
-    return Text(f"{g.warning} {shorten(name, 24, g)}: {one_line(text)}", style)
+    return Text(f"{g.warning} {shorten(name, 24, g)}: {shorten(text, LONGEST, g)}", style)
 
 
 def _missed(baseline: Baseline, g: GlyphSet) -> str:
@@ -47,7 +49,7 @@ def header(summary: Summary, width: int, g: GlyphSet) -> Group:
     facts = (_papers(summary, g), _run(summary, g), _humans(summary, g), _instruments(summary, g))
     return Group(
         _title(summary, width, g),
-        Text(one_line(summary["question"]), "italic"),
+        Text(shorten(summary["question"], LONGEST, g), "italic"),
         *(Text(fact, "dim") for fact in facts if fact),
     )
 
@@ -61,7 +63,7 @@ def _title(summary: Summary, width: int, g: GlyphSet) -> Text:
 
 
 def _papers(summary: Summary, g: GlyphSet) -> str:
-    return f" {g.dot} ".join(summary["papers"])
+    return f" {g.dot} ".join(shorten(paper, LONGEST // PAPERS, g) for paper in summary["papers"][:PAPERS])
 
 
 def _run(summary: Summary, g: GlyphSet) -> str:

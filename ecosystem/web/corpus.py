@@ -12,6 +12,7 @@ came from.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -47,6 +48,29 @@ class Batch:
     generation: int
     round: int
     pages: int = 0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Of some pages: how many are human, how many synthetic, and the sum of their lineages."""
+
+    human: int = 0
+    synthetic: int = 0
+    lineage: float = 0.0
+
+    @property
+    def pages(self) -> int:
+        return self.human + self.synthetic
+
+    def with_(self, pages: int, maker: Any, lineage: Any) -> Totals:
+        """With so many pages more; each of the rest as an array, or as one value for all of them."""
+        human = pages * int(maker == HUMAN) if np.ndim(maker) == 0 else int(np.count_nonzero(maker == HUMAN))
+        total = pages * float(np.float32(lineage)) if np.ndim(lineage) == 0 else float(_as_stored(lineage).sum())
+        return Totals(self.human + human, self.synthetic + pages - human, self.lineage + total)
+
+
+def _as_stored(lineage: Array) -> Array:
+    return lineage.astype(np.float32).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -91,6 +115,18 @@ class Column:
         return self._rows[: self._n]
 
 
+Block = tuple[Mapping[str, Array], Array]  # columns by name, and the items, of pages in a row
+
+
+@dataclass(frozen=True)
+class History:
+    """What a corpus knows beside its pages, between two rounds."""
+
+    round: int
+    batches: Sequence[tuple[int, int, int, int]]  # maker, generation, round, pages
+    totals: Sequence[tuple[int, int, float]]  # before each round: human and synthetic pages, and their lineages
+
+
 class Corpus:
     """All pages ever published. ``round`` is the round now open; its pages are not visible yet."""
 
@@ -102,6 +138,35 @@ class Corpus:
         self._numbers: dict[tuple[int, int, int], int] = {}
         self.batches: list[Batch] = []
         self.round = ARCHIVE
+        self._totals = [Totals()]  # of the pages before each round, from the archive on
+        self._open = Totals()  # of all pages
+
+    @classmethod
+    def restored(cls, shape: tuple[int, ...], blocks: Iterable[Block], history: History) -> Corpus:
+        """The corpus whose pages stand in ``blocks``, in their order, between two rounds."""
+        corpus = cls(shape)
+        corpus.round, corpus.batches = history.round, [Batch(*row) for row in history.batches]
+        corpus._numbers = {(b.maker, b.generation, b.round): n for n, b in enumerate(corpus.batches)}
+        corpus._totals = [Totals(*row) for row in history.totals]
+        corpus._open = corpus._totals[-1]
+        for columns, items in blocks:
+            corpus._items.append(items, len(items))
+            for name in COLUMNS:
+                corpus._columns[name].append(columns[name], len(items))
+            corpus._batch.append(corpus._numbers_of(columns), len(items))
+        return corpus
+
+    def history_before(self, round: int) -> History:
+        """What was known when a round began."""
+        batches = [(b.maker, b.generation, b.round, b.pages) for b in self.batches if b.round < round]
+        totals = [(t.human, t.synthetic, t.lineage) for t in self._totals[: round - ARCHIVE + 1]]
+        return History(round, batches, totals)
+
+    def _numbers_of(self, columns: Mapping[str, Array]) -> Array:
+        """The batch of each page, (pages,), by its columns."""
+        keys = np.stack([columns[name].astype(np.int64) for name in ("maker", "generation", "round")], axis=1)
+        found, which = np.unique(keys, axis=0, return_inverse=True)
+        return np.array([self._numbers[tuple(key)] for key in found.tolist()], dtype=np.int32)[which.reshape(-1)]
 
     def __len__(self) -> int:
         return len(self._items.rows)
@@ -122,8 +187,9 @@ class Corpus:
         n = len(items)
         self._items.append(items, n)
         self._batch.append(self._batches(n, columns["maker"], columns["generation"]), n)
-        for name in COLUMNS:
-            self._columns[name].append(self.round if name == "round" else columns[name], n)
+        self._open = self._open.with_(n, columns["maker"], columns["lineage"])
+        for name, column in self._columns.items():
+            column.append(self.round if name == "round" else columns[name], n)
 
     def _batches(self, pages: int, maker: Any, generation: Any) -> Array | int:
         """The batch of each new page, (pages,), or of them all; a batch is counted as it grows."""
@@ -153,18 +219,35 @@ class Corpus:
     def close(self) -> None:
         """End the open round: its pages become visible in the next."""
         self.round += 1
+        self._totals.append(self._open)
+
+    def shown(self, retention: Retention) -> Totals:
+        """The totals of ``visible``, known without a look at the pages."""
+        end = self._before(self.round)
+        human, synthetic = (
+            Totals() if kept is None else self._before(self.round - kept)
+            for kept in (retention.human_rounds, retention.synthetic_rounds)
+        )
+        return Totals(end.human - human.human, end.synthetic - synthetic.synthetic, end.lineage - synthetic.lineage)
 
     def visible(self, retention: Retention) -> Ids:
         """The pages that can be read in the open round, in order of publication."""
-        rounds = self.column("round")
-        end = int(np.searchsorted(rounds, self.round))
-        first = {
-            human: 0 if kept is None else int(np.searchsorted(rounds, self.round - kept))
-            for human, kept in ((True, retention.human_rounds), (False, retention.synthetic_rounds))
-        }
-        start = min(first.values())
+        end = self._before(self.round).pages
+        first_human, first_synthetic = (
+            0 if kept is None else self._before(self.round - kept).pages
+            for kept in (retention.human_rounds, retention.synthetic_rounds)
+        )
+        start = min(first_human, first_synthetic)
         ids = np.arange(start, end)
-        if first[True] == first[False]:
+        if first_human == first_synthetic:
             return ids
         human = self.column("maker")[start:end] == HUMAN
-        return ids[ids >= np.where(human, first[True], first[False])]
+        return ids[ids >= np.where(human, first_human, first_synthetic)]
+
+    def since(self, round: int) -> int:
+        """The number of the first page of a round, or of the next one that has any."""
+        return self._before(round).pages
+
+    def _before(self, round: int) -> Totals:
+        """The totals of the pages that are older than a round."""
+        return self._totals[max(0, min(round - ARCHIVE, len(self._totals) - 1))]

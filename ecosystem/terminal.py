@@ -1,0 +1,93 @@
+"""What the commands share: options, tables on the terminal, and a reader who may leave. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from ecosystem.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ecosystem.summary import Judgement
+
+ScenarioName = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A shipped scenario's name (see `ecosystem list`) or a path.")
+]
+Sets = Annotated[
+    Optional[list[str]],  # noqa: UP045  typer wants it so
+    typer.Option("--set", help="Override a value: --set users.crowd.k=4. May be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def overrides_of(sets: list[str] | None) -> dict[str, str]:
+    from ecosystem.documents import split_override
+
+    return dict(split_override(text) for text in sets or [])
+
+
+def chosen_seeds(text: str) -> list[int]:
+    from ecosystem.scenarios import seeds_of
+
+    try:
+        return list(seeds_of(text)) if text else []
+    except ValueError as error:
+        raise ScenarioError(f"--seeds {text}: {error}.") from error
+
+
+def console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.table import Table
+
+    table = Table(*head, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    with reader_may_leave():
+        console().print(table, highlight=False)
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Print for a reader who may stop reading (`| head`): no fault, and no reason to stop."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # rich makes a SystemExit of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came. The first is only told, so that work can stop where it can go on from; the second
+    interrupts at once."""
+    came: list[int] = []
+
+    def tell(number: int, _: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        sys.stderr.write("stopping; once more to stop at once\n")
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def claims_code(words: set[Judgement]) -> int:
+    return 1 if "refuted" in words else 2 if "undecided" in words else 0
