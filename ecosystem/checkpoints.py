@@ -33,7 +33,7 @@ from ecosystem.agents.provider import Provenance
 from ecosystem.errors import RecordError
 from ecosystem.models.base import Saved
 from ecosystem.models.jobs import Trained
-from ecosystem.records import PageBlock, SeedRecord, sync
+from ecosystem.records import PageBlock, SeedRecord, slug, sync, temporary
 from ecosystem.web.corpus import Corpus, History
 from ecosystem.world import Mark, ProviderMark, World
 
@@ -94,21 +94,21 @@ def write(record: SeedRecord, world: World, mark: Mark, kept: Kept, within: With
 def _put(path: Path, files: Mapping[str, bytes]) -> None:
     """A directory of files with their checksums: all of it, or nothing."""
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    aside = temporary(path)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
     try:
         for name, data in {**files, SUMS: sums.encode()}.items():
-            with (temporary / name).open("wb") as file:
+            with (aside / name).open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         if path.exists():  # by a process that was killed since, and with the same in it
             shutil.rmtree(path)
-        temporary.replace(path)
+        aside.replace(path)
         sync(path.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _state(world: World, mark: Mark, kept: Kept, within: Within) -> dict[str, Any]:
@@ -160,6 +160,26 @@ def prune(record: SeedRecord, keep: int | None) -> None:
             shutil.rmtree(checkpoint.path)
 
 
+def copy(old: SeedRecord, new: SeedRecord, at: Checkpoint, question: str) -> None:
+    """What a checkpoint stands for, as a seed of another question that asks the same up to its round."""
+    state, _ = _parts(at)
+    kept = _kept(old, state)
+    for folder in (new.checkpoints, new.folder / "pages", new.folder / "gallery"):
+        folder.mkdir(parents=True)
+    for block in kept.blocks:
+        for path, _ in old.page_files(block):
+            shutil.copy2(path, new.folder / "pages")
+    reached = {slug(name): row["generation"] for name, row in state["providers"].items()}
+    for path in (old.folder / "gallery").glob("*.npy"):
+        name, _, generation = path.stem.rpartition("-")
+        if path.name == "human.npy" or (generation.isdecimal() and int(generation) <= reached.get(name, -1)):
+            shutil.copy2(path, new.folder / "gallery")
+    shutil.copy2(old.folder / "manifest.json", new.folder)
+    new.lines_path.write_bytes(old.lines_path.read_bytes()[: kept.lines])
+    data = json.dumps({**state, "question": question}, allow_nan=False).encode()
+    _put(new.checkpoints / at.path.name, {STATE: data, TENSORS: (at.path / TENSORS).read_bytes()})
+
+
 # Reading
 
 
@@ -183,12 +203,17 @@ def restore(record: SeedRecord, world: World, at: Checkpoint) -> Kept:
     return kept
 
 
-def _read(at: Checkpoint, world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _parts(at: Checkpoint) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The state and the tensors of a checkpoint, as they were written."""
     data = {name: _verified(at.path / name, _sums(at.path).get(name)) for name in (STATE, TENSORS)}
     try:
-        state, tensors = json.loads(data[STATE]), load_tensors(data[TENSORS])
+        return json.loads(data[STATE]), load_tensors(data[TENSORS])
     except (ValueError, SafetensorError) as error:
         raise RecordError(f"{at.path} cannot be read: {error}") from error
+
+
+def _read(at: Checkpoint, world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    state, tensors = _parts(at)
     if (state["format"], state["question"], state["seed"]) != (FORMAT, world.question.digest, world.seed):
         raise RecordError(f"{at.path} is of another question, seed or version")
     return state, {name: value.to(world.device) for name, value in tensors.items()}

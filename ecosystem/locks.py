@@ -51,6 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
     path, owner = folder / NAME, Owner.this()
     _take(path, owner)
     try:
+        _tidy(folder)
         yield
     finally:
         if _owner(path) == owner:
@@ -68,6 +69,14 @@ def _take(path: Path, owner: Owner) -> None:
             _take_away(path)
     finally:
         mine.unlink(missing_ok=True)
+
+
+def _tidy(folder: Path) -> None:
+    """Take away what processes left that were killed while they asked for the lock."""
+    for path in folder.glob(f"{NAME}.*"):
+        asked = _owner(path)
+        if asked is None or asked.gone:
+            path.unlink(missing_ok=True)
 
 
 def _linked(mine: Path, path: Path) -> bool:

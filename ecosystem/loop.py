@@ -85,8 +85,11 @@ def run(question: Question, seeds: Sequence[int], folder: Path | None = None, fo
     record = RunRecord(folder or default_folder(question))
     _make(record)
     with locked(record.folder):
+        record.tidy()
         _open(record, question, force)
         kept = [seed for seed in seeds if not force and _finished(record.seed(seed))]
+        for seed in kept:
+            _drop_what_it_went_on_from(record.seed(seed), question)  # who finished it may have been killed before
         if kept:
             yield Event("kept", kept[0], together=len(kept))
         missing = [seed for seed in seeds if seed not in set(kept)]
@@ -145,6 +148,14 @@ def _other_question(record: RunRecord, differing: Sequence[Change]) -> str:
             "or choose another --out.",
         ]
     )
+
+
+def _drop_what_it_went_on_from(record: SeedRecord, question: Question) -> None:
+    """A finished seed needs no checkpoint, and its pages only where they are asked for."""
+    if question.scenario.checkpoint_keep is not None:
+        checkpoints.prune(record, 0)
+        if not question.scenario.record_pages:
+            record.keep_pages([])
 
 
 def _finished(record: SeedRecord) -> bool:
@@ -333,10 +344,8 @@ class Running:
         scenario = self.world.question.scenario
         if scenario.record_pages or scenario.checkpoint_keep is None:
             self._save_pages(len(self.world.corpus))
-        self.record.keep_pages(self.blocks if scenario.record_pages or scenario.checkpoint_keep is None else [])
         self.record.set_status(FINISHED, self.world.round, seconds=self.seconds)
-        if scenario.checkpoint_keep is not None:
-            checkpoints.prune(self.record, 0)
+        _drop_what_it_went_on_from(self.record, self.world.question)
 
     def leave(self, state: str, within: checkpoints.Within | None = None, why: str = "") -> None:
         """Stop before the end, with a record to read and to go on from."""

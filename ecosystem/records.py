@@ -41,18 +41,26 @@ Line = dict[str, Any]  # one line of metrics.jsonl
 FINISHED, RUNNING, INTERRUPTED, FAILED = "finished", "running", "interrupted", "failed"
 
 
+_TEMPORARY = re.compile(r"\.(?!lock).+\.\d+")  # the names that `temporary` gives
+
+
+def temporary(path: Path) -> Path:
+    """A name beside a path for what is not whole yet, another for each process."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
 def write_bytes(path: Path, data: bytes | memoryview, synced: bool = True) -> None:
     """Atomically: a reader sees the old file or the new one; ``synced``: also after the power went."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = temporary(path)
     try:
-        with temporary.open("wb") as file:
+        with aside.open("wb") as file:
             file.write(data)
             if synced:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.replace(path)
+        aside.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise
 
 
@@ -320,8 +328,11 @@ class RunRecord:
 
     def seeds(self) -> list[SeedRecord]:
         """The seeds on record, in order."""
-        found = [SeedRecord(p) for p in self.folder.glob("seed-*") if re.fullmatch(r"seed-\d+", p.name)]
-        return sorted((record for record in found if (record.folder / "status.json").exists()), key=lambda r: r.seed)
+        return sorted((record for record in self._made() if record.begun), key=lambda record: record.seed)
+
+    def _made(self) -> list[SeedRecord]:
+        """The directories of seeds, also of those that were killed before they began."""
+        return [SeedRecord(p) for p in self.folder.glob("seed-*") if re.fullmatch(r"seed-\d+", p.name)]
 
     @property
     def resolved_path(self) -> Path:
@@ -341,11 +352,18 @@ class RunRecord:
             raise RecordError(f"{path} is no record of what was asked: it lacks the scenario or model cards.")
         return tree
 
+    def tidy(self) -> None:
+        """Take away what killed writers left half written. Only for the owner of the directory."""
+        for path in [path for path in self.folder.rglob(".*") if _TEMPORARY.fullmatch(path.name)]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Take away all that was found for one question, so that another may be asked here."""
-        for seed in self.folder.glob("seed-*"):
-            if re.fullmatch(r"seed-\d+", seed.name):
-                shutil.rmtree(seed)
+        for seed in self._made():
+            shutil.rmtree(seed.folder)
         shutil.rmtree(self.folder / "figures", ignore_errors=True)
         (self.folder / "summary.json").unlink(missing_ok=True)
 

@@ -1,22 +1,11 @@
 """A run that was left at any moment and started again ends with the bytes of one that was not."""
 
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from ecosystem import checkpoints, loop, records, results, scenarios
-from ecosystem.errors import RecordError
+from ecosystem import loop, records, results, scenarios
 from ecosystem.records import RunRecord
-from ecosystem.world import World
 
 FAMILIES = {
     "gaussian": "{family: gaussian}",
