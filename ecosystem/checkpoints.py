@@ -38,7 +38,8 @@ from ecosystem.web.corpus import Corpus, History
 from ecosystem.world import Mark, ProviderMark, World
 
 FORMAT = 1
-STATE, TENSORS, SUMS = "state.json", "tensors.safetensors", "SHA256SUMS"
+FILES = STATE, TENSORS = "state.json", "tensors.safetensors"
+SUMS = "SHA256SUMS"
 _NAME = re.compile(r"round-(\d+)(?:-within-(\d+))?")
 
 

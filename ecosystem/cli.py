@@ -6,18 +6,20 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from ecosystem.errors import EcosystemError, Interrupted, RecordError, ScenarioError, TrainingError
+from ecosystem.commands.compare import compare
+from ecosystem.commands.fork import fork
+from ecosystem.commands.run import AllowPaths, Seeds, run, show
+from ecosystem.commands.sweep import sweep, sweep_report
+from ecosystem.errors import EcosystemError, Interrupted, RecordError, ScenarioError
 from ecosystem.terminal import (
     AsJson,
     ScenarioName,
     Sets,
-    asked_to_stop,
     chosen_seeds,
     claims_code,
     console,
@@ -28,7 +30,6 @@ from ecosystem.terminal import (
 
 if TYPE_CHECKING:
     from ecosystem.contraction import Contraction
-    from ecosystem.results import Run
 
 app = typer.Typer(
     name="ecosystem",
@@ -37,6 +38,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+for command in (run, fork, compare, sweep):
+    app.command()(command)
+app.command("sweep-report")(sweep_report)
 
 
 @app.callback(invoke_without_command=True)
@@ -66,11 +72,11 @@ def list_() -> None:
 
 
 @app.command()
-def check(scenario: ScenarioName, sets: Sets = None) -> None:
+def check(scenario: ScenarioName, sets: Sets = None, allow_paths: AllowPaths = False) -> None:
     """Check a scenario without running it; nothing is written."""
     from ecosystem import scenarios
 
-    question = scenarios.load(scenario, overrides_of(sets))
+    question = scenarios.load(scenario, overrides_of(sets), allow_paths)
     s = question.scenario
     lines = [
         f"{s.name}: valid. {s.rounds} rounds, seeds {', '.join(map(str, s.seeds))}.",
@@ -85,60 +91,13 @@ def check(scenario: ScenarioName, sets: Sets = None) -> None:
 
 
 @app.command()
-def run(
-    scenario: ScenarioName,
-    seeds: Annotated[str, typer.Option(help="Seeds, as 0-4 or 0,2,5. Default: the scenario's.")] = "",
-    sets: Sets = None,
-    out: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="The run's directory. Default: runs/NAME/DIGEST."),
-    ] = None,
-    as_json: AsJson = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Exit 0 if all claims held, 1 if one is refuted, 2 if undecided.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Run seeds again that are on record.")] = False,
-) -> None:
-    """Run a scenario over its seeds and print the report; the progress goes to standard error."""
-    overrides = overrides_of(sets)
-    messages = console(stderr=True)
-    # A first sign of life: importing torch and mesa takes seconds on a cold disk.
-    messages.print(f"ecosystem: {scenario} ...", highlight=False, markup=False)
-    from ecosystem import progress, results, scenarios
-
-    question = scenarios.load(scenario, overrides)
-    chosen = chosen_seeds(seeds) or list(question.scenario.seeds)
-    result = results.of(question, out)
-    events = results.events(question, chosen, out, force)
-    try:
-        # Closed at once when the run is stopped here: only then is it on record as interrupted.
-        with closing(events), asked_to_stop() as asked, progress.watching(question, len(chosen), messages) as watcher:
-            for event in events:
-                watcher.see(event)
-                if asked():
-                    raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        if result.begun:
-            result.save()
-            _show(result, as_json)
-        where = f"what was done is on record in {result.record.folder}"
-        raise Interrupted(f"interrupted; {where}, and the same command goes on from there") from None
-    result.save()
-    _show(result, as_json)
-    messages.print(f"records: {result.record.folder}", highlight=False, markup=False, soft_wrap=True)
-    _raise_stopped(result)
-    if check:
-        raise typer.Exit(_code_of(result))
-
-
-@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")], as_json: AsJson = False
 ) -> None:
     """The report of a run, from its records alone."""
     from ecosystem import results
 
-    _show(results.open_run(folder), as_json)
+    show(results.open_run(folder), as_json)
 
 
 @app.command()
@@ -190,14 +149,15 @@ def contraction(
     scenario: ScenarioName,
     provider: Annotated[str, typer.Option(help="Whose model is perturbed. Default: the scenario's first.")] = "",
     size: Annotated[float, typer.Option(help="Of the perturbation, in units of the data.")] = 0.1,
-    seeds: Annotated[str, typer.Option(help="Seeds, as 0-4 or 0,2,5. Default: the scenario's.")] = "",
+    seeds: Seeds = "",
     sets: Sets = None,
     as_json: AsJson = False,
+    allow_paths: AllowPaths = False,
 ) -> None:
     """How fast a perturbation of a model dies in the loop, beside lambda / (1 + lambda)."""
     from ecosystem import contraction, scenarios
 
-    question = scenarios.load(scenario, overrides_of(sets))
+    question = scenarios.load(scenario, overrides_of(sets), allow_paths)
     found = contraction.of(question, chosen_seeds(seeds) or list(question.scenario.seeds), provider, size, _told_seed)
     with reader_may_leave():
         if as_json:
@@ -226,24 +186,6 @@ def _baseline_words(model: dict[str, Any], baselines: list[dict[str, Any]]) -> s
         words.append(f"{baseline['humans']} ({baseline['pages']:,}): {', '.join(numbers)}")
     nothing = "not measured yet" if "train" in model else "closed form: no training to get wrong"
     return "; ".join(words) or nothing
-
-
-def _show(result: Run, as_json: bool) -> None:
-    with reader_may_leave():
-        if as_json:
-            typer.echo(json.dumps(result.summary, indent=1, ensure_ascii=True, allow_nan=False))
-        else:
-            result.show(console())
-
-
-def _raise_stopped(result: Run) -> None:
-    why = [s["why"] for provider in result.summary["providers"].values() for s in provider["stopped"]]
-    if why:
-        raise TrainingError("\n".join(why) + f"\nThe records up to then are in {result.record.folder}.")
-
-
-def _code_of(result: Run) -> int:
-    return claims_code({claim["verdict"] for claim in result.summary["claims"]})
 
 
 # typer tells them apart by classes that it does not export.

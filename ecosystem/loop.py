@@ -12,7 +12,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -235,23 +235,23 @@ def _round(alive: Sequence[Running], pace: Pace) -> Iterator[Event]:
 class Pace:
     """When checkpoints are written: as often as takes SHARE of the time, and at least every ``minutes``."""
 
-    def __init__(self, minutes: float, seeds: int) -> None:
+    def __init__(self, minutes: float, seeds: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds, self.cost = 60 * minutes, seeds * CHECKPOINT_SECONDS
-        self.last = time.monotonic()
+        self.clock, self.last = clock, clock()
 
     def due(self) -> bool:
         """Between two rounds."""
-        return time.monotonic() - self.last >= min(self.seconds, self.cost / SHARE)
+        return self.clock() - self.last >= min(self.seconds, self.cost / SHARE)
 
     def due_within(self) -> bool:
         """Within a training."""
-        return time.monotonic() - self.last >= self.seconds
+        return self.clock() - self.last >= self.seconds
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        began = time.monotonic()
+        began = self.clock()
         yield
-        self.last = time.monotonic()
+        self.last = self.clock()
         self.cost = self.last - began
 
 
@@ -355,7 +355,7 @@ class Running:
         with suppress(OSError):
             mark, *_ = self.at
             newest = next(iter(checkpoints.found(self.record)), None)
-            if mark.round and (within or newest is None or newest.round < mark.round):
+            if within or (mark.round and (newest is None or newest.round < mark.round)):
                 self.checkpoint(within)
         with suppress(OSError):
             self.record.set_status(state, self.at[0].round, why, self.seconds)

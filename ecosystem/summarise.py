@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from ecosystem.lines import runs_of
 from ecosystem.models import cards
 from ecosystem.models.classifier import FEATURES
 from ecosystem.records import Line, RunRecord
-from ecosystem.scenarios import Question, from_document
+from ecosystem.scenarios import Question, Scenario, from_document
 from ecosystem.summary import (
     Baseline,
     BaselineMiss,
@@ -70,18 +71,35 @@ def summarise(record: RunRecord, question: Question) -> Summary:
     return summary
 
 
-def question_of(record: RunRecord) -> Question:
-    """What a run asked, from its own records: shipped files may have changed since."""
+def question_of(record: RunRecord, events: Sequence[dict[str, Any]] = ()) -> Question:
+    """What a run asked, from its own records: shipped files may have changed since. ``events`` are asked as well."""
     tree = record.resolved()
     scenario = dict(tree["scenario"])
     # The cards as they were, written in place of their names; the names and baselines are put back below.
-    for provider in scenario["providers"]:
-        provider["model"], provider["card"] = None, tree["cards"][provider["name"]]["model"]
+    in_place = [
+        {**provider, "model": None, "card": tree["cards"][provider["name"]]["model"]}
+        for provider in scenario["providers"]
+    ]
+    asked = {**scenario, "providers": in_place}
+    if events:
+        before = scenario.get("events")
+        asked["events"] = [*before, *events] if isinstance(before, list) else list(events)
     origin = str(record.folder / "scenario.resolved.yaml")
     # Whatever paths it names, none is opened: a report needs no human data, and the cards are here.
-    question = from_document(Document(scenario, origin, {}), {}, allow_paths=True)
+    question = from_document(Document(asked, origin, {}), {}, allow_paths=True)
     found = {name: cards.from_document(Document(card, origin, {})) for name, card in tree["cards"].items()}
-    return Question(question.scenario, found, question.policies)
+    models = {provider["name"]: provider.get("model") for provider in scenario["providers"]}
+    names = {name: model if isinstance(model, str) else None for name, model in models.items()}
+    policies = {at: _named(policy, names) for at, policy in question.policies.items()}
+    return Question(_named(question.scenario, names), found, policies)
+
+
+def _named(scenario: Scenario, models: Mapping[str, str | None]) -> Scenario:
+    """With the names of the cards, where they had one, in place of the cards."""
+    providers = (
+        replace(p, model=models[p.name], card=None) if models[p.name] is not None else p for p in scenario.providers
+    )
+    return replace(scenario, providers=tuple(providers))
 
 
 def _samples(question: Question) -> int:

@@ -1,16 +1,29 @@
 """What every test gets: one thread, an eye on the global generators, and the fixtures that several files share."""
 
 import gc
-import shutil
-import subprocess
-import sys
+import importlib.util
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-STATES = pytest.StashKey[tuple[bytes, ...]]()
+UNPACK = Path(__file__).parents[2] / "shared" / "data" / "unpack.py"
+TINY = """\
+name: tiny
+rounds: 3
+humans: {source: gaussian, held_out: 60}
+web: {archive: 50, retention: {synthetic_rounds: 1}}
+users: [{name: crowd, count: 25}]
+providers: [{name: lab, card: {family: gaussian}}]
+claims: [{metric: lambda, of: lab, is: increasing}]
+"""
+STATES = pytest.StashKey[tuple[bytes, bytes]]()
+
+
+def pytest_configure(config):
+    """Nothing here logs, and to look for what torch's hundred loggers say took a millisecond or two of every test."""
+    config.pluginmanager.set_blocked("logging-plugin")
 
 
 def pytest_pycollect_makemodule():
@@ -18,7 +31,7 @@ def pytest_pycollect_makemodule():
     from ecosystem import compute
 
     compute.set_up("cpu")
-    gc.disable()  # modules do not die: looking for dead ones among them took a second
+    gc.disable()  # modules do not die: to look for dead ones among them took a second
 
 
 def pytest_collection_finish():
@@ -44,6 +57,46 @@ def pytest_runtest_call(item):
     result = yield
     before, after = item.config.stash[STATES], states()
     item.config.stash[STATES] = after
-    assert before[0] == after[0], "torch's global generator was used"
-    assert before[1] == after[1], "NumPy's global generator was used"
+    touched = [name for name, a, b in zip(("torch", "NumPy"), before, after, strict=True) if a != b]
+    assert not touched, f"the global generator of {' and of '.join(touched)} was used"
     return result
+
+
+@pytest.fixture(scope="session")
+def tiny_in():
+    """Writes the scenario TINY, with replacements, into a folder and gives its path."""
+
+    def write(folder, *replacements, name="tiny.yaml"):
+        text = TINY
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        path = folder / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tiny(tiny_in, tmp_path):
+    """The same into the test's own folder."""
+    return lambda *replacements, **more: tiny_in(tmp_path, *replacements, **more)
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory):
+    """Lays a real data set out in torchvision's own format, once, and gives its folder."""
+
+    @cache
+    def lay_out(data_set):
+        if not UNPACK.exists():
+            pytest.skip(f"no real data to unpack: {UNPACK} is absent")
+        spec = importlib.util.spec_from_file_location("unpack", UNPACK)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        root = tmp_path_factory.mktemp(data_set)
+        getattr(module, data_set)(root)
+        return str(root)
+
+    return lay_out

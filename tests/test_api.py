@@ -9,22 +9,16 @@ import pytest
 import ecosystem as eco
 from ecosystem.errors import RecordError, ScenarioError
 
-TINY = """\
-name: tiny
-rounds: 3
-humans: {source: gaussian, held_out: 60}
-web: {archive: 50, retention: {synthetic_rounds: 1}}
-users: [{name: crowd, count: 25}]
-providers: [{name: lab, card: {family: gaussian}}, {name: idle, model: gaussian, retrain: {every: 2}}]
-metrics: [frechet, recall]
-"""
+LABS = (
+    ("providers: [", "metrics: [frechet, recall]\nproviders: ["),
+    ("{family: gaussian}}", "{family: gaussian}}, {name: idle, model: gaussian, retrain: {every: 2}}"),
+)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, tiny_in):
     folder = tmp_path_factory.mktemp("api")
-    (folder / "tiny.yaml").write_text(TINY)
-    return eco.run(str(folder / "tiny.yaml"), seeds=[0, 2], out=folder / "run")
+    return eco.run(str(tiny_in(folder, *LABS)), seeds=[0, 2], out=folder / "run")
 
 
 def test_the_import_is_instant():

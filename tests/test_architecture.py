@@ -31,7 +31,7 @@ LAYERS = (
     ("collapse", "lines"),
     ("summarise", "reports", "scoreboard"),
     ("results",),
-    ("comparison",),
+    ("comparison", "forking"),
     ("ecosystem", "progress", "baselines", "catalogue"),  # "ecosystem" is the package's own face, __init__.py
     ("references", "literature"),
     ("reproduction",),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,15 +15,6 @@ from ecosystem.models.classifier import Classifier, Recipe, augment, in_range, t
 from ecosystem.rng import stream, torch_stream
 
 CPU = torch.device("cpu")
-DATA = Path(__file__).parents[2] / "shared" / "data"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -108,15 +97,7 @@ def test_without_labelled_images_the_remedy_is_named(settings: Ring8 | Digits) -
 @pytest.mark.slow
 @pytest.mark.parametrize(("settings", "layout", "least"), [(Mnist, "mnist", 0.97), (Cifar10, "cifar10", 0.55)], ids=str)
 def test_it_learns_real_images(
-    settings: type[Mnist] | type[Cifar10], layout: str, least: float, tmp_path: Path
+    settings: type[Mnist] | type[Cifar10], layout: str, least: float, unpacked: Callable[[str], str]
 ) -> None:
-    script = DATA / "unpack.py"
-    if not script.exists():
-        pytest.skip(f"no real data to unpack: {script} is absent")
-    spec = importlib.util.spec_from_file_location("unpack", script)
-    assert spec is not None and spec.loader is not None
-    unpack = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(unpack)
-    getattr(unpack, layout)(tmp_path)
-    humans = settings(root=str(tmp_path)).open()
+    humans = settings(root=unpacked(layout)).open()
     assert train_classifier(humans, CPU).accuracy >= least

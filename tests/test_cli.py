@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,6 @@ import yaml
 
 from ecosystem import cli
 
-TINY = """\
-name: tiny
-rounds: 3
-humans: {source: gaussian, held_out: 60}
-web: {archive: 50, retention: {synthetic_rounds: 1}}
-users: [{name: crowd, count: 25}]
-providers: [{name: lab, card: {family: gaussian}}]
-claims: [{metric: lambda, of: lab, is: increasing}]
-"""
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
 HELD, REFUTED = "is: increasing", "is: decreasing"
 UNDECIDED = "is: increasing}, {metric: frechet, of: lab, is: bounded, within: 1.000001"
@@ -35,35 +27,11 @@ def ecosystem(*arguments):
     return cli.guarded(lambda: cli.app([str(a) for a in arguments], standalone_mode=False))
 
 
-def program(*arguments, **options):
-    """The command line in a process of its own, as a user starts it."""
-    environment = {**os.environ, **options.pop("env", {})}
-    command = [sys.executable, "-m", "ecosystem", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, env=environment, timeout=120, **options)
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    """Writes a scenario, TINY with replacements, and gives its path."""
-
-    def write(*replacements, name="tiny.yaml"):
-        text = TINY
-        for old, new in replacements:
-            assert old in text
-            text = text.replace(old, new)
-        path = tmp_path / name
-        path.write_text(text)
-        return path
-
-    return write
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, tiny_in):
     """A finished run of two seeds."""
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.yaml").write_text(TINY)
-    assert ecosystem("run", folder / "tiny.yaml", "--seeds", "0-1", "--out", folder / "run") == 0
+    assert ecosystem("run", tiny_in(folder), "--seeds", "0-1", "--out", folder / "run") == 0
     return folder / "run"
 
 
@@ -111,12 +79,27 @@ def test_version(capsys):
 
 
 def test_lists_print_under_an_ascii_locale_without_importing_torch():
-    env = {**ASCII, "PYTHONPROFILEIMPORTTIME": "1"}
-    for command, word in (("list", "lambda-mixture"), ("models", "flow-matching-digits")):
-        done = program(command, env=env)
-        assert done.returncode == 0
-        assert word in done.stdout.decode("ascii")
-        assert b"torch" not in done.stderr
+    script = (
+        "import sys; from ecosystem import cli; sys.argv[1:] = ['list']\n"
+        "try: cli.main()\n"
+        "except SystemExit: assert cli.guarded(lambda: cli.app(['models'], standalone_mode=False)) == 0\n"
+        "print(*{'torch', 'mesa', 'pandas'} & sys.modules.keys(), file=sys.stderr)"
+    )
+    environment = {**os.environ, **ASCII}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment, timeout=60)
+    text = done.stdout.decode("ascii")
+    assert "lambda-mixture" in text and "flow-matching-digits" in text
+    assert (done.returncode, done.stderr.strip()) == (0, b"")
+
+
+def test_a_reader_who_leaves_is_no_fault():
+    """A process of its own, into a pipe that nobody reads: `ecosystem list | head -0`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "ecosystem", "list"]
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, env={**os.environ, **ASCII}, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_model_that_was_not_measured_is_not_called_a_closed_form(capsys):
@@ -223,10 +206,15 @@ def test_the_default_directory_is_named_by_scenario_and_question(tiny, tmp_path,
 
 
 @pytest.mark.parametrize(("claim", "code"), [(HELD, 0), (REFUTED, 1), (UNDECIDED, 2)])
-def test_check_exits_by_the_claims(claim, code, tiny, tmp_path):
-    scenario = tiny((HELD, claim))
-    assert ecosystem("run", scenario, "--seeds", "0-1", "--out", tmp_path / "run", "--check") == code
-    assert ecosystem("run", scenario, "--seeds", "0-1", "--out", tmp_path / "run") == 0, "only --check judges"
+def test_check_exits_by_the_claims(claim, code, tiny, run, capsys):
+    """And words and claims may change without running anew."""
+    scenario = tiny((HELD, claim), ("name: tiny", "name: tiny\nabout: other words"))
+    assert ecosystem("run", scenario, "--seeds", "0-1", "--out", run, "--check") == code
+    assert "seed 0 and 1 more  on record already, kept" in capsys.readouterr().err
+
+
+def test_only_check_judges(tiny, run):
+    assert ecosystem("run", tiny((HELD, REFUTED)), "--seeds", "0-1", "--out", run) == 0
 
 
 def test_a_bad_scenario_is_64_and_writes_nothing(tiny, tmp_path, capsys, monkeypatch):
@@ -267,12 +255,6 @@ def test_another_question_is_refused_and_force_replaces_it(tiny, run, capsys):
     summary = object_of(capsys.readouterr().out)
     assert summary["seeds"] == [0], "no seed of the other question is left"
     assert summary["providers"]["lab"]["generations"][0]["data_set"]["pages"] == 60
-
-
-def test_words_and_claims_may_change_without_running_anew(tiny, run, capsys):
-    scenario = tiny((HELD, REFUTED), ("name: tiny", "name: tiny\nabout: other words"))
-    assert ecosystem("run", scenario, "--seeds", "0-1", "--out", run, "--check") == 1
-    assert "seed 0 and 1 more  on record already, kept" in capsys.readouterr().err
 
 
 def test_force_runs_the_same_question_again(tiny, run):
@@ -336,21 +318,38 @@ def test_a_disk_that_fails_is_74_and_a_full_memory_70(capsys):
 # --- interruptions ------------------------------------------------------------------------------------------
 
 
-def test_a_terminated_run_can_be_read(tiny, tmp_path, capsys):
-    """SIGTERM, as a scheduler sends it, to a process of its own, under an ASCII locale."""
+def main_of(arguments, *pipes):
+    """What a process of its own does; it writes into the ends of pipes, as ASCII."""
+    for number, end in enumerate(pipes, 1):
+        os.dup2(end, number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="ascii") for number in (1, 2))
+    sys.argv[1:] = map(str, arguments)
+    cli.main()
+
+
+def test_a_terminated_run_can_be_read(tiny, tmp_path, capsys, monkeypatch):
+    """SIGTERM, as a scheduler sends it, to a process of its own: forked, for to import torch anew takes seconds."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
     scenario = tiny(("rounds: 3", "rounds: 5000"), ("name: lab", "name: läb"), ("of: lab", "of: läb"))
-    command = [sys.executable, "-m", "ecosystem", "run", scenario, "--out", out := tmp_path / "run", "--json"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env={**os.environ, **ASCII}, **pipes) as process:
-        while "round 3/" not in process.stderr.readline():
-            assert process.poll() is None, "it ended by itself"
-        process.send_signal(signal.SIGTERM)
-        stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "error: interrupted; what was done is on record in" in stderr and "Traceback" not in stderr
+    command = ["run", scenario, "--out", out := tmp_path / "run"]
+    (stdout, writing), (stderr, telling) = os.pipe(), os.pipe()
+    process = get_context("fork").Process(target=main_of, args=(command, writing, telling), daemon=True)
+    process.start()
+    os.close(writing)
+    os.close(telling)
+    with os.fdopen(stdout, encoding="ascii") as report, os.fdopen(stderr, encoding="ascii") as told:
+        while "round 3/" not in (line := told.readline()):
+            assert line, "it ended by itself"
+        os.kill(process.pid, signal.SIGTERM)
+        told, report = told.read(), report.read()
+    process.join(timeout=60)
+    assert process.exitcode == 130
+    assert "error: interrupted; what was done is on record in" in told and "Traceback" not in told
+    assert report.startswith("tiny") and "undecided  lab  in the scenario" in report, "the report, in ASCII"
     status = json.loads((out / "seed-0" / "status.json").read_text())
     assert status["state"] == "interrupted" and 3 <= status["rounds_done"] < 5000
-    summary = object_of(stdout)
+    summary = object_of((out / "summary.json").read_text(encoding="utf-8"))
     assert summary["providers"].keys() == {"läb"}
     assert ecosystem("report", out, "--json") == 0
     assert object_of(capsys.readouterr().out) == summary
@@ -413,15 +412,14 @@ def test_report_reads_cards_and_policies_as_they_were(tiny, tmp_path, capsys):
     assert object_of(capsys.readouterr().out) == before
 
 
-def test_report_into_a_closed_pipe_is_no_fault(finished):
-    """Under an ASCII locale as well: `ecosystem report RUN | head -1`."""
-    env = {**os.environ, **ASCII, "COLUMNS": "80"}
-    script = '"$0" -m ecosystem report "$1" | head -1; echo "${PIPESTATUS[0]}"'
-    done = subprocess.run(["bash", "-c", script, sys.executable, finished], capture_output=True, env=env, timeout=60)
-    first, code = done.stdout.decode("ascii").splitlines()
-    assert first.startswith("tiny")
-    assert code == "0"
-    assert done.stderr == b""
+def test_report_into_a_closed_pipe_is_no_fault(finished, capsys, monkeypatch):
+    """Nor is what the interpreter does with standard output at its end, to close it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="ascii", errors="replace") as closed, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", closed)
+        assert ecosystem("report", finished) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_report_prints_in_80_columns_of_ascii(finished, capsys, monkeypatch):

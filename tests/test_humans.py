@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,29 +24,6 @@ from ecosystem.humans import (
     TwoMoons,
 )
 from ecosystem.humans.files import folder
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
-
-
-@pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Lays a real data set out in torchvision's own format, once, and gives its folder."""
-
-    @cache
-    def lay_out(data_set: str) -> str:
-        script = DATA / "unpack.py"
-        if not script.exists():
-            pytest.skip(f"no real data to unpack: {script} is absent")
-        spec = importlib.util.spec_from_file_location("unpack", script)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        root = tmp_path_factory.mktemp(data_set)
-        getattr(module, data_set)(root)
-        return str(root)
-
-    return lay_out
-
 
 ENDLESS = [
     Gaussian(),

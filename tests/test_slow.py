@@ -3,33 +3,22 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from ecosystem import results, scenarios
 
 pytestmark = pytest.mark.slow
-SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "unpack.py"
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    if not SHARED.exists():
-        pytest.skip("needs the real MNIST and CIFAR-10 in ../shared/data, which are not in the repository")
-    folder = tmp_path_factory.mktemp("data")
-    subprocess.run([sys.executable, SHARED, folder], check=True)
-    return folder
 
 
 @pytest.mark.parametrize("source", ["mnist", "cifar10"])
-def test_real_images_through_a_unet(source, data, tmp_path):
+def test_real_images_through_a_unet(source, unpacked, tmp_path):
     """Two generations of a small U-Net on MNIST and CIFAR-10 through torchvision: every phase and metric."""
     question = scenarios.from_text(
         f"""
         name: images
         rounds: 2
-        humans: {{source: {source}, root: {data}, pages: 2000, held_out: 200}}
+        humans: {{source: {source}, root: {unpacked(source)}, pages: 2000, held_out: 200}}
         web: {{archive: 500}}
         users: [{{name: crowd, count: 20, k: 2, reward: {{kind: class-confidence, class: 1}}}}]
         providers:

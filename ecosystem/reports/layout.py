@@ -21,6 +21,7 @@ from rich.text import Text
 from ecosystem.reports.glyphs import GlyphSet, encodable
 
 GAP = 2  # cells between columns
+LONGEST = 20  # times what is shown is looked at of a text; to measure a megabyte takes seconds
 
 Row: TypeAlias = Sequence[Text]
 
@@ -31,7 +32,7 @@ def one_line(text: str) -> str:
 
 def shorten(text: str, width: int, g: GlyphSet) -> str:
     """The text on one line of at most `width` cells, cut with an ellipsis."""
-    text = one_line(text)
+    text = one_line(text[: LONGEST * max(width, 1)])
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(width - len(g.ellipsis), 1)).rstrip() + g.ellipsis

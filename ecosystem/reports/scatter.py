@@ -16,6 +16,7 @@ from rich.text import Text
 from ecosystem.reports.glyphs import GlyphSet
 
 MARGIN = 0.1  # of the human sample's range, on each side
+LARGEST = 1e150  # of a human number; the range of larger ones could not be told
 
 Floats = NDArray[np.float64]
 
@@ -30,14 +31,16 @@ class Axes:
 
     @classmethod
     def of(cls, human: Floats) -> Axes:
-        low, high = human.min(axis=0), human.max(axis=0)
+        known = human[np.isfinite(human).all(axis=1)].clip(-LARGEST, LARGEST)
+        low, high = (known.min(axis=0), known.max(axis=0)) if len(known) else np.zeros((2, human.shape[1]))
         margin = np.where(high > low, MARGIN * (high - low), 0.5)
         return cls(low - margin, high + margin)
 
     def cells(self, points: Floats, columns: int, rows: int) -> NDArray[np.intp]:
         """(n, 2) row and column of each point, the first row at the top."""
         known = points[np.isfinite(points).all(axis=1)]
-        position = np.clip((known - self.low) / (self.high - self.low), 0, 1 - 1e-9)
+        with np.errstate(over="ignore"):  # far out is on the edge, however far
+            position = np.clip((known - self.low) / (self.high - self.low), 0, 1 - 1e-9)
         across, down = position[:, 0], 1 - 1e-9 - position[:, 1]
         return np.stack([down * rows, across * columns], axis=1).astype(np.intp)
 
@@ -77,7 +80,8 @@ def _crowded(cells: NDArray[np.intp], columns: int, rows: int, g: GlyphSet) -> l
 def histogram(values: Floats, axes: Axes, columns: int, g: GlyphSet) -> str:
     """One line for (n, 1) vectors, as high as its own mode; empty bins are blank."""
     known = values[np.isfinite(values[:, 0]), 0]
-    position = np.clip((known - axes.low[0]) / (axes.high[0] - axes.low[0]), 0, 1 - 1e-9)
+    with np.errstate(over="ignore"):
+        position = np.clip((known - axes.low[0]) / (axes.high[0] - axes.low[0]), 0, 1 - 1e-9)
     bins = np.bincount((position * columns).astype(np.intp), minlength=columns)
     levels = np.ceil(len(g.spark) * bins / max(bins.max(), 1)).astype(int)
     return "".join(g.spark[i - 1] if i else " " for i in levels)
