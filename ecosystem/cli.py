@@ -207,7 +207,7 @@ def guarded(command: Callable[[], Any]) -> int:
     except OSError as error:
         return _refused(f"{error.strerror or error}: {error.filename or 'a file of the run'}", RecordError.exit_code)
     except MemoryError:
-        return _refused("the memory is full. A smaller archive, fewer users or a smaller model need less.", 70)
+        return _refused("the memory is full. A smaller archive, fewer users or a smaller model need less. What was done is on record; the same command goes on from there.", 70)
     return code if isinstance(code, int) else 0
 
 

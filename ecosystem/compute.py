@@ -13,6 +13,13 @@ import torch
 from ecosystem.errors import ScenarioError
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: a GPU's, torch's on the CPU, or Python's."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 def set_up(device: str = "auto") -> torch.device:
     """Set torch's threads and return the device: `auto` is CUDA where there is one."""
     text = os.environ.get("ECOSYSTEM_THREADS", "1")

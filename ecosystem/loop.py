@@ -194,8 +194,10 @@ def _run_together(
     except Exception as error:  # whatever it was, the record must not say that it still runs
         for seed in alive:
             seed.leave(FAILED, why=str(error))
-        if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+        if isinstance(error, OSError):
             raise RecordError(_unwritable(records[0], error)) from error
+        if compute.out_of_memory(error):
+            raise MemoryError(str(error)) from error
         raise
     finally:
         for seed in everyone:

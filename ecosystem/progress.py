@@ -102,6 +102,8 @@ def sentence(event: Event, rounds: int) -> str:
     if progress.update is not None:
         update = progress.update
         text += f" {update.done:,}/{update.total:,} updates"
+        if update.parts > 1:
+            text += f" in {update.parts} parts each, for want of memory"
         if update.loss == update.loss:
             text += f"  loss {update.loss:.3f}"
     return text

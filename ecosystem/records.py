@@ -17,7 +17,6 @@ Everything is plain JSON, YAML, parquet and npy: nothing in a run directory is e
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -237,8 +236,9 @@ class Journal:
 
     def append(self, line: Line) -> None:
         data = _ENCODER.encode(line).encode("utf-8") + b"\n"
-        if self._file.write(data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file.name))
+        left = memoryview(data)
+        while left:  # where only some of it found room, the next call tells why
+            left = left[self._file.write(left) :]
         self._hash.update(data)
         self.size += len(data)
 

@@ -16,8 +16,9 @@ from ecosystem.models.nets import MLPSettings, UNetSettings, build
 from ecosystem.models.train import TrainSettings, TrainState, train
 from ecosystem.rng import Streams, stream
 
-SMALL = TrainSettings(budget_images=4_000, finetune_images=800, batch=50, lr=3e-3)
+SMALL = TrainSettings(budget_images=1_000, finetune_images=200, batch=50, lr=3e-3)
 TINY = MLPSettings(width=16, depth=1)
+NARROW, QUICK = MLPSettings(width=32, depth=1), TrainSettings(budget_images=12_000, batch=100, lr=1e-2)
 FAMILIES = [
     Gaussian(),
     Gaussian(estimator="unbiased"),
@@ -154,17 +155,9 @@ def test_a_budget_in_place_of_the_card(fitted):
 @pytest.mark.parametrize(
     "family",
     [
-        FlowMatching(net=MLPSettings(width=32, depth=1), train=TrainSettings(budget_images=40_000, batch=100, lr=8e-3)),
-        Diffusion(
-            net=MLPSettings(width=32, depth=1),
-            train=TrainSettings(budget_images=40_000, batch=100, lr=8e-3),
-        ),
-        Diffusion(
-            net=MLPSettings(width=32, depth=1),
-            train=TrainSettings(budget_images=40_000, batch=100, lr=8e-3),
-            prediction="noise",
-            schedule="linear",
-        ),
+        FlowMatching(net=NARROW, train=QUICK),
+        Diffusion(net=NARROW, train=QUICK),
+        Diffusion(net=NARROW, train=QUICK, prediction="noise", schedule="linear"),
         Gaussian(),
         Gaussian(covariance="diagonal"),
         Categorical(),

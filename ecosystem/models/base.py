@@ -53,13 +53,15 @@ Saved = Mapping[str, Tensor]  # tensors by name, as a checkpoint keeps them
 class Update:
     """Where a training stands: optimiser updates done and to do, and the loss there.
 
-    ``save``: all that the training goes on from, until it goes on; None where there is nothing to gain.
+    ``save``: all that the training goes on from, until it goes on; None where there is nothing to gain. ``parts``: in
+    how many parts a batch is computed, for want of memory.
     """
 
     done: int
     total: int
     loss: float
     save: Callable[[], Saved] | None = None
+    parts: int = 1
 
 
 class Generator(ABC):

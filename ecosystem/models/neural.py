@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ecosystem.compute import out_of_memory
 from ecosystem.models.base import Family, Generator, Saved, Training, TrainingSet
 from ecosystem.models.nets import MLPSettings, NetSettings, build
 from ecosystem.models.train import TrainSettings, TrainState, train
 from ecosystem.rng import Streams
 from ecosystem.settings import Settings
 
-SAMPLE_BLOCK = 4096  # samples computed at once
+SAMPLE_BLOCK = 4096  # samples computed at once, where the memory lets us
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,24 @@ class NeuralGenerator(Generator):
     def sample(self, y: Tensor, noise: Tensor) -> Tensor:
         if len(y) == 0:  # attention layers refuse an empty batch
             return noise.new_empty((0, *self.shape))
+        size = min(len(y), SAMPLE_BLOCK)
+        while True:
+            try:
+                return self._in_blocks(y, noise, size)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise MemoryError("one image at a time is too much") from error
+            size //= 2
+            if y.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _in_blocks(self, y: Tensor, noise: Tensor, size: int) -> Tensor:
         net = self.training.ema.eval()
         with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=y.device.type == "cuda"):
-            blocks = zip(torch.split(y, SAMPLE_BLOCK), torch.split(noise, SAMPLE_BLOCK), strict=True)
-            x = [self.family.integrate(net, labels, z).float() for labels, z in blocks]
-        return torch.cat(x)
+            blocks = zip(torch.split(y, size), torch.split(noise, size), strict=True)
+            return torch.cat([self.family.integrate(net, labels, z).float() for labels, z in blocks])
 
     def state(self) -> dict[str, Tensor]:
         return dict(self.training.ema.state_dict())

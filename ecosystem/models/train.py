@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ecosystem.compute import out_of_memory
 from ecosystem.errors import TrainingError
 from ecosystem.models.base import Saved, TrainingSet, Update, to_model
 from ecosystem.settings import Positive, PositiveFloat, Settings, Share
@@ -105,7 +106,6 @@ def train(
     ``saved``, from an update of the same training: go on behind it, bit for bit as if it had not been left.
     """
     updates = max(1, round(budget_images / settings.batch))
-    device = data.x.device
     x, y = to_model(data.x), data.y
     optimiser = _adam(state.net)
     if state.optimiser:
@@ -115,13 +115,11 @@ def train(
     batches = Batches(len(data), settings.batch, generator)
     first = batches.restore(saved) + 1 if saved else 1
     state.net.train()
+    parts = 1
     for update in range(first, updates + 1):
         index = next(batches)
         _set_lr(optimiser, lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * update / updates)))
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            value = loss(state.net, x[index], y[index], generator)
-        optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
+        value, parts = _gradients(loss, state.net, x[index], y[index], generator, optimiser, parts)
         nn.utils.clip_grad_norm_(parameters, settings.clip)
         optimiser.step()
         state.updates += 1
@@ -131,8 +129,51 @@ def train(
             torch._foreach_lerp_(averages, parameters, 1 - decay)
         if update % REPORT_EVERY == 0 or update == updates:
             save = partial(_within, state, optimiser, batches, update) if update < updates else None
-            yield Update(update, updates, _finite(value, update), save)
+            yield Update(update, updates, _finite(value, update), save, parts)
     state.optimiser = optimiser.state_dict()
+
+
+def _gradients(
+    loss: Loss,
+    net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    optimiser: torch.optim.Optimizer,
+    parts: int,
+) -> tuple[Tensor, int]:
+    """Put the gradients of a batch into the parameters: its loss, and in how many parts it was computed.
+
+    Where the memory is full a batch is halved until it fits, and its gradients are added up: the update is of the
+    whole batch all the same, but for a loss that pairs items within it.
+    """
+    while True:
+        optimiser.zero_grad()
+        try:
+            return _in_parts(loss, net, x, y, generator, parts), parts
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if parts >= len(x):
+                raise TrainingError(
+                    "the memory is full, also for one image at a time. A smaller network, or a smaller archive, needs "
+                    "less."
+                ) from error
+        parts *= 2
+        if x.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _in_parts(loss: Loss, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator, parts: int) -> Tensor:
+    total = torch.zeros((), device=x.device)
+    for images, labels in zip(x.chunk(parts), y.chunk(parts), strict=True):
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=x.device.type == "cuda"):
+            value = loss(net, images, labels, generator)
+        if parts > 1:
+            value = value * (len(images) / len(x))
+        value.backward()  # type: ignore[no-untyped-call]
+        total = total + value.detach()
+    return total
 
 
 class Batches:
@@ -172,7 +213,7 @@ def _set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
 
 
 def _finite(value: Tensor, update: int) -> float:
-    loss = float(value.detach())
+    loss = float(value)
     if not math.isfinite(loss):
         raise TrainingError(
             f"the loss became {loss} at update {update}. Lower the card's `lr`, or look at the training set: "
