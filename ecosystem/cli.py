@@ -207,7 +207,8 @@ def guarded(command: Callable[[], Any]) -> int:
     except OSError as error:
         return _refused(f"{error.strerror or error}: {error.filename or 'a file of the run'}", RecordError.exit_code)
     except MemoryError:
-        return _refused("the memory is full. A smaller archive, fewer users or a smaller model need less. What was done is on record; the same command goes on from there.", 70)
+        remedy = "A smaller archive, fewer users or a smaller model need less"
+        return _refused(f"the memory is full. {remedy}; with more, the same command goes on where it was.", 70)
     return code if isinstance(code, int) else 0
 
 

@@ -60,7 +60,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _take(path: Path, owner: Owner) -> None:
     mine = path.with_name(f"{NAME}.{owner.host}.{owner.pid}")
-    mine.write_text(json.dumps(asdict(owner)), encoding="utf-8")
+    try:
+        mine.write_text(json.dumps(asdict(owner)), encoding="utf-8")
+    except OSError as error:
+        raise RecordError(f"{path.parent} cannot be written: {error.strerror}. Choose another --out.") from error
     try:
         while not _linked(mine, path):
             holder = _owner(path)

@@ -18,7 +18,7 @@ from ecosystem import checkpoints, loop, records, results, scenarios
 from ecosystem.records import RunRecord
 from ecosystem.rng import stream
 
-SMALL = "train: {budget_images: 3000, finetune_images: 2000, batch: 100}"
+SMALL = "train: {budget_images: 12000, finetune_images: 8000, batch: 100}"
 CARD = f"{{family: flow-matching, net: {{kind: mlp, width: 32, depth: 1}}, {SMALL}}}"
 DIGITS = {"rounds": "4", "evaluation.samples": "60", "checkpoint_minutes": "0"}
 SCENARIOS = {
