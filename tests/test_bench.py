@@ -8,12 +8,13 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
-from ecosystem import scenarios
+from ecosystem import loop, scenarios
 from ecosystem.agents import user
 from ecosystem.models import FlowMatching
 from ecosystem.models.base import TrainingSet
@@ -179,6 +180,27 @@ def test_training_against_a_bare_loop():
 def test_a_round_of_the_world():
     world = ballots_world(10_000)
     show("a round, 10,000 ballots, gaussian, metrics included", f"{median(world.step):.2f} s", "-")
+
+
+def test_what_checkpoints_cost_the_digits_demo(tmp_path, monkeypatch):
+    """Every round of it gets one; their time by the clock that decides when the next is due."""
+    spent = []
+
+    class Watched(loop.Pace):
+        @contextmanager
+        def writing(self):
+            began = time.perf_counter()
+            with super().writing():
+                yield
+            spent.append(time.perf_counter() - began)
+
+    monkeypatch.setattr(loop, "Pace", Watched)
+    began = time.perf_counter()
+    list(loop.run(scenarios.load("lambda-mixture"), [0], tmp_path))
+    share = sum(spent) / (time.perf_counter() - began)
+    show(f"{len(spent)} checkpoints of the digits demo, of its wall time", f"{100 * share:.2f} %", "3 %")
+    assert len(spent) >= 8
+    assert share < 0.03
 
 
 def test_peak_memory_of_this_process():
