@@ -1,4 +1,4 @@
-"""Where tensors live, and with how many threads: the only place that sets either.
+"""Where tensors live, and with how many threads torch and NumPy compute: the only place that sets either.
 
 One thread is the default: on a busy machine two torch threads were measured up to ten times slower than one, and
 the number of threads changes results in the last bits. ``ECOSYSTEM_THREADS`` overrides it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ecosystem.errors import ScenarioError
 
@@ -26,6 +27,7 @@ def set_up(device: str = "auto") -> torch.device:
     if not text.isdigit() or int(text) < 1:
         raise ScenarioError(f"ECOSYSTEM_THREADS is {text!r}; it must be a number of threads, 1 or more")
     torch.set_num_threads(int(text))
+    threadpool_limits(int(text), user_api="blas")  # NumPy's, for the same reasons
     if device == "cuda" and not torch.cuda.is_available():
         raise ScenarioError("device: cuda was asked for, but torch sees none here. Use `--set device=auto`.")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

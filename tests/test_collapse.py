@@ -147,21 +147,17 @@ def test_one_generation_or_a_missing_end_decides_nothing():
 
 
 @pytest.mark.parametrize(("name", "metric", "yes", "no"), [row[:4] for row in PLANTED])
-@settings(max_examples=10, deadline=None)
-@given(noise=st.floats(0.1, 2))
-def test_without_noise_all_is_decided_and_noise_turns_no_answer_round(name, metric, yes, no, noise):
+def test_without_noise_all_is_decided_and_noise_turns_no_answer_round(name, metric, yes, no):
     """A yes may become undecided, not a no: more noise widens the interval around what was planted.
 
     The noise is centred, so that the mean of the changes stays as it was.
     """
+    z = stream(0, "test", "centred").standard_normal((6, 1))
+    z = (z - z.mean()) / z.std() * 0.1 * abs(yes[0] - yes[-1])
     for path, answer in ((yes, "yes"), (no, "no")):
-        z = stream(0, "test", "centred").standard_normal((6, 1))
-        scale = noise * 0.1 * abs(yes[0] - yes[-1])
-        wide, narrow = (
-            _decided(name, metric, path, factor * scale * (z - z.mean()) / z.std()) for factor in (1.0, 1e-9)
-        )
-        assert narrow == answer
-        assert wide in (answer, "undecided")
+        assert _decided(name, metric, path, 1e-9 * z) == answer
+        for noise in (0.1, 0.3, 0.8, 2.0):
+            assert _decided(name, metric, path, noise * z) in (answer, "undecided")
 
 
 def _decided(name, metric, path, offsets):
@@ -238,10 +234,10 @@ def test_divergence_hidden_by_noise_or_too_short_a_run_is_undecided():
     assert found(nll=1.0 + T[:8])[DIVERGENCE][0] == "yes"
 
 
-@pytest.mark.parametrize("length", range(8, 60))
-def test_the_speeds_of_a_line_are_its_slope(length):
-    words = found(nll=3 + 0.25 * np.arange(length))[DIVERGENCE][1]
-    assert words == "nll +0.25 [+0.25, +0.25] a generation late, +0.25 early"
+def test_the_speeds_of_a_line_are_its_slope():
+    for length in range(8, 60):
+        words = found(nll=3 + 0.25 * np.arange(length))[DIVERGENCE][1]
+        assert words == "nll +0.25 [+0.25, +0.25] a generation late, +0.25 early", length
 
 
 @settings(max_examples=30, deadline=None)

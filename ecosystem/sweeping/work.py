@@ -1,0 +1,173 @@
+"""One point of a sweep with its missing seeds: run, summed up, and put down as rows of the table.
+
+The run is an ordinary one. A seed that fails takes none with it: those that ran beside it in lockstep are run again,
+each alone. The rows are numbers from the records of finished seeds and nothing else, so that they are the same
+whoever computes them and whenever.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecosystem import loop, verdicts
+from ecosystem.records import FINISHED, Line, RunRecord, SeedRecord, read_json, write_json
+from ecosystem.scenarios import Question
+from ecosystem.summarise import summarise
+from ecosystem.summary import ProviderSummary
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run has no result."""
+
+    why: str  # one line
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        told = " ".join(str(error).split())
+        why = f"{type(error).__name__}: {told}" if told else type(error).__name__
+        return cls(why, "".join(traceback.format_exception(error)))
+
+
+@dataclass(frozen=True)
+class Task:
+    """The unit of work."""
+
+    point: str  # the question's digest
+    question: Question
+    seeds: tuple[int, ...]  # to be run
+    of_sweep: tuple[int, ...]  # that the rows are to cover, where they have finished
+    folder: Path  # of the sweep
+    alone: bool = False  # one seed after the other, never in lockstep
+
+    @property
+    def record(self) -> RunRecord:
+        return RunRecord(self.folder / "points" / self.point)
+
+
+@dataclass(frozen=True)
+class Finished(RunRecord):
+    """A run, of which only the finished seeds of a sweep are looked at."""
+
+    of_sweep: frozenset[int]
+
+    def seeds(self) -> list[SeedRecord]:
+        return [s for s in super().seeds() if s.seed in self.of_sweep and s.status()["state"] == FINISHED]
+
+
+def finished(record: RunRecord, of_sweep: Sequence[int]) -> list[int]:
+    """The seeds of a sweep that have finished."""
+    return [seed.seed for seed in Finished(record.folder, frozenset(of_sweep)).seeds()]
+
+
+def rows_path(folder: Path, point: str) -> Path:
+    return folder / "rows" / f"{point}.json"
+
+
+def work(task: Task) -> dict[int, Failure]:
+    """Run what is missing and write the rows; what failed comes back by seed."""
+    failures = dict(_run(task))
+    try:
+        if finished(task.record, task.of_sweep):
+            write_rows(task)
+    except Exception as error:  # the records are there and cannot be summed up: no seed of them has a row
+        failures.update(dict.fromkeys(task.seeds or task.of_sweep, Failure.of(error)))
+    return failures
+
+
+def _run(task: Task) -> Iterator[tuple[int, Failure]]:
+    groups = [(seed,) for seed in task.seeds] if task.alone else [task.seeds] if task.seeds else []
+    while groups:
+        seeds = groups.pop(0)
+        try:
+            for _ in loop.run(task.question, seeds, task.record.folder):
+                pass
+        except Exception as error:  # whatever it was, the others go on
+            done = finished(task.record, seeds)
+            left = [seed for seed in seeds if seed not in done] or list(seeds)
+            if len(left) == 1:
+                yield left[0], Failure.of(error)
+            else:
+                groups += [(seed,) for seed in left]
+
+
+# Rows
+
+
+def write_rows(task: Task) -> None:
+    """Summary and rows of a point's finished seeds."""
+    record = Finished(task.record.folder, frozenset(task.of_sweep))
+    summary = summarise(record, task.question)
+    write_json(record.folder / "summary.json", summary)
+    seeds = [seed.seed for seed in record.seeds()]
+    samples = task.question.scenario.evaluation.size(task.question.scenario.humans.open())
+    rows = [
+        _row(seed.seed, name, lines, provider, samples)
+        for seed in record.seeds()
+        for lines in [seed.lines()]
+        for name, provider in summary["providers"].items()
+    ]
+    path = rows_path(task.folder, task.point)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"seeds": seeds, "rows": rows})
+
+
+def read_rows(folder: Path, point: str) -> dict[str, Any]:
+    """The rows of a point, and the seeds that they cover; none where they were never written."""
+    path = rows_path(folder, point)
+    found: dict[str, Any] = read_json(path) if path.exists() else {"seeds": [], "rows": []}
+    return found
+
+
+def _row(seed: int, name: str, lines: Sequence[Line], provider: ProviderSummary, samples: int) -> dict[str, Any]:
+    trained = [line["providers"][name]["trained"] for line in lines if "trained" in line["providers"][name]]
+    stopped = [line["providers"][name]["stopped"] for line in lines if "stopped" in line["providers"][name]]
+    return {
+        "seed": seed,
+        "provider": name,
+        "generation": len(trained) - 1 if trained else None,
+        "values": dict(_values(lines, name, trained)),
+        "worse": worse(lines, name, [e["metric"] for e in provider["evidence"]], samples),
+        "verdict": provider["verdict"],
+        "judged": [e["metric"] for e in provider["evidence"]],
+        "why": f"stopped: {stopped[0]}" if stopped else None,
+    }
+
+
+def _values(lines: Sequence[Line], name: str, trained: Sequence[Line]) -> Iterator[tuple[str, float | None]]:
+    """What is known of the last generation, by column."""
+    yield "web-synthetic-share", lines[-1]["web"]["synthetic_share"]
+    yield "vote-share", lines[-1]["providers"][name]["vote_share"]
+    if trained:
+        first, last = trained[0], trained[-1]
+        yield from ((column, last[key]) for column, key in verdicts.COUNTED.items())
+        for metric, value in last["metrics"].items():
+            yield metric, value
+            yield f"{metric}-ratio", _ratio(first["metrics"].get(metric), value)
+
+
+def _ratio(start: float | None, end: float | None) -> float | None:
+    """Of a metric to its generation 0, where that is above zero."""
+    if start is None or end is None or start <= 0:
+        return None
+    ratio = end / start
+    return ratio if math.isfinite(ratio) else None
+
+
+def worse(lines: Sequence[Line], name: str, judged: Sequence[str], samples: int) -> float | None:
+    """How many times worse than its generation 0 a provider became in one seed: the worst of the judged metrics.
+
+    A variance that has grown is as wrong as one that has shrunk as many times.
+    """
+    found = []
+    for metric in judged:
+        evidence = verdicts.evidence(metric, [verdicts.provider_series(lines, name, metric)], samples)
+        if evidence is not None and (effect := evidence["effect"]) is not None:
+            found.append(max(effect, 1 / effect) if metric == verdicts.VARIANCE and effect > 0 else effect)
+    return max(found, default=None)
