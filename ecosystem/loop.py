@@ -167,7 +167,9 @@ def _run_together(
 ) -> Iterator[Event]:
     """Some seeds to their ends, round by round."""
     alive: list[Running] = []
-    pace = Pace(question.scenario.checkpoint_minutes, len(records))
+    scenario = question.scenario
+    # Where all are to be kept, there is to be one of every round.
+    pace = Pace(scenario.checkpoint_minutes, len(records), every_round=scenario.checkpoint_keep is None)
     for record in records:
         yield Event("start", record.seed)
         alive.append(Running(World(question, record.seed, device), record, len(records)))
@@ -237,13 +239,16 @@ def _round(alive: Sequence[Running], pace: Pace) -> Iterator[Event]:
 class Pace:
     """When checkpoints are written: as often as takes SHARE of the time, and at least every ``minutes``."""
 
-    def __init__(self, minutes: float, seeds: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, minutes: float, seeds: int, every_round: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.every_round = every_round
         self.seconds, self.cost = 60 * minutes, seeds * CHECKPOINT_SECONDS
         self.clock, self.last = clock, clock()
 
     def due(self) -> bool:
         """Between two rounds."""
-        return self.clock() - self.last >= min(self.seconds, self.cost / SHARE)
+        return self.every_round or self.clock() - self.last >= min(self.seconds, self.cost / SHARE)
 
     def due_within(self) -> bool:
         """Within a training."""

@@ -162,7 +162,7 @@ class Scenario(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     record_pages: bool = True  # false: what was published is counted, not kept
     checkpoint_minutes: Annotated[float, at.Ge(0.0)] = 10.0  # of work that a kill may lose; 0: none that was told of
-    checkpoint_keep: Positive | None = 2  # newest checkpoints of a seed until it has finished; null: all, and for good
+    checkpoint_keep: Positive | None = 2  # of a seed, until it has finished; null: one of every round, for good
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def provider(self, name: str) -> ProviderSettings:

@@ -169,7 +169,7 @@ def _decided(name, metric, path, offsets):
     return next(d["holds"] for d in told if d["name"] == name)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=2, max_size=6))
 def test_an_increase_backwards_is_none_and_a_catastrophe_is_an_increase(pairs):
     def answers(rows):
@@ -240,12 +240,12 @@ def test_the_speeds_of_a_line_are_its_slope():
         assert words == "nll +0.25 [+0.25, +0.25] a generation late, +0.25 early", length
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.floats(0.3, 2.5))
 def test_a_power_of_time_diverges_if_it_keeps_a_third_of_its_speed(power):
     """From the middle to the end t^p grows 2^p - 1 times as much as to the middle: a third at p = 0.415."""
-    late = holds(DIVERGENCE, nll=1 + 3.0 * np.arange(401) ** power)
-    if abs(power - math.log2(4 / 3)) > 0.02:
+    late = holds(DIVERGENCE, nll=1 + 3.0 * np.arange(201) ** power)
+    if abs(power - math.log2(4 / 3)) > 0.03:
         assert late == ("yes" if power > math.log2(4 / 3) else "no")
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,20 +13,20 @@ from ecosystem.documents import read
 
 ROOT = Path(__file__).parent.parent
 NAMES = scenarios.names()
+question = cache(scenarios.load)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_reference_report_belongs_to_the_scenario_and_cards_as_they_are(name):
     digest = (ROOT / "reports" / name / "digest.txt").read_text().strip()
-    assert digest == scenarios.load(name).digest, f"`make references` again: {name} or its cards have changed"
+    assert digest == question(name).digest, f"`make references` again: {name} or its cards have changed"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_reference_summary_answers_every_claim(name):
     summary = json.loads((ROOT / "reports" / name / "summary.json").read_text())
-    question = scenarios.load(name)
-    assert summary["seeds"] == list(references.seeds_of(question))
-    assert len(summary["claims"]) == len(question.scenario.claims)
+    assert summary["seeds"] == list(references.seeds_of(question(name)))
+    assert len(summary["claims"]) == len(question(name).scenario.claims)
     assert all(p["baseline"] is None or p["baseline"]["held"] for p in summary["providers"].values())
 
 
@@ -42,7 +43,7 @@ def test_the_report_on_file_is_what_its_summary_prints(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_scenario_is_a_question_with_papers_and_claims(name):
-    scenario = scenarios.load(name).scenario
+    scenario = question(name).scenario
     assert scenario.name == name
     assert scenario.question.endswith("?")
     assert scenario.papers

@@ -274,7 +274,7 @@ def forked(folder, at, sets, target, seeds=(0,)):
 @pytest.mark.parametrize("keep", ["null", "2"])
 @pytest.mark.parametrize("family", ["gaussian", "kde"])
 def test_a_fork_without_a_change_is_the_run_itself(family, keep, tmp_path):
-    asked = question(FAMILIES[family], rounds=5, more=f"checkpoint_keep: {keep}")
+    asked = question(FAMILIES[family], rounds=5, minutes=10, more=f"checkpoint_keep: {keep}")
     truth = finished(asked, tmp_path / "run", [0, 1])
     same, begins = forked(tmp_path / "run", 3, {}, tmp_path / "fork", [0, 1])
     assert same.digest == asked.digest
