@@ -213,7 +213,10 @@ def guarded(command: Callable[[], Any]) -> int:
 
 
 def _refused(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    from ecosystem.documents import printable
+
+    # It may hold names out of a stranger's files.
+    print("error:", "\n".join(map(printable, message.splitlines())), file=sys.stderr)  # noqa: T201
     return code
 
 

@@ -44,7 +44,7 @@ class EvaluationSettings(Settings):
 
     def size(self, humans: Humans) -> int:
         """How many samples a generation is measured by."""
-        return self.samples or min(len(humans.held_out()), 2000)
+        return self.samples or min(humans.held_out_size, 2000)
 
 
 @dataclass(frozen=True)

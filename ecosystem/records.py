@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -27,7 +28,6 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,9 @@ from ecosystem.errors import RecordError, ScenarioError
 from ecosystem.summary import Summary
 
 Line = dict[str, Any]  # one line of metrics.jsonl
+
+LARGEST_RESOLVED = 2**21  # bytes of what was asked; with all defaults written out it is longer than it was
+MOST_RESOLVED = 100_000  # keys and values
 
 FINISHED, RUNNING, INTERRUPTED, FAILED = "finished", "running", "interrupted", "failed"
 
@@ -80,13 +83,47 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+REMEDY = "Remedy: put the file back from a copy, or run its seed again with --force."
+
+
+def damaged(problem: str) -> RecordError:
+    return RecordError(f"{problem}\n{REMEDY}")
+
+
+def read_file(path: Path, home: Path) -> bytes:
+    """What stands in a file of a run. A run may be a stranger's: no link is followed out of ``home``, and nothing but a
+    regular file is opened (a pipe would be waited for)."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        target = path.resolve(strict=True)
+        if not target.is_relative_to(home.resolve()):
+            raise damaged(f"{path} is a link that leads out of the run's directory; it is not followed.")
+        if not target.is_file():
+            raise damaged(f"{path} is no regular file.")
+        return target.read_bytes()
+    except FileNotFoundError as error:
+        raise damaged(f"{path} is missing.") from error
     except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+        raise damaged(f"{path} cannot be read: {error.strerror}.") from error
+    except RuntimeError as error:  # links in a circle, as Python 3.11 tells of them
+        raise damaged(f"{path} cannot be read: its links lead in a circle.") from error
+
+
+def read_json(path: Path) -> Any:
+    return _json(read_file(path, path.parent), str(path))
+
+
+def _json(data: bytes, where: str) -> Any:
+    """Strictly: neither NaN nor Infinity is JSON."""
+    try:
+        return json.loads(data, parse_constant=_no_constant)
     except ValueError as error:
-        raise RecordError(f"{path} is not JSON: {error}") from error
+        raise damaged(f"{where} is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise damaged(f"{where} is nested too deeply to be ours.") from error
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no number")
 
 
 @dataclass(frozen=True)
@@ -174,7 +211,7 @@ class SeedRecord:
 
         (columns, _), (items, _) = self.page_files(block)
         table = pyarrow.parquet.read_table(columns)
-        return {name: table.column(name).to_numpy() for name in table.column_names}, _array(items)
+        return {name: table.column(name).to_numpy() for name in table.column_names}, _array(items, self.folder.parent)
 
     def keep_pages(self, blocks: Sequence[PageBlock]) -> None:
         """Take away what stands beside these blocks: pages of rounds that will be run again, or all of them."""
@@ -195,16 +232,13 @@ class SeedRecord:
         path = self.folder / "status.json"
         status = read_json(path)
         if not (isinstance(status, dict) and {"state", "rounds_done"} <= status.keys()):
-            raise RecordError(f"{path} is no status: it has no `state` and `rounds_done`.")
+            raise damaged(f"{path} is no status: it has no `state` and `rounds_done`.")
         return status
 
     def lines(self) -> list[Line]:
         """The rounds on record, in order; an unfinished last line is left out."""
         path = self.lines_path
-        try:
-            rows = path.read_bytes().split(b"\n")
-        except OSError as error:
-            raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+        rows = read_file(path, self.folder.parent).split(b"\n")
         # What stands behind the last line break was cut short (or is nothing).
         return [_line(path, number, row) for number, row in enumerate(rows[:-1])]
 
@@ -214,11 +248,11 @@ class SeedRecord:
         found = {}
         for path in sorted((self.folder / "gallery").glob("*.npy")):
             if match := pattern.fullmatch(path.name):
-                found[int(match[1])] = _array(path)
+                found[int(match[1])] = _array(path, self.folder.parent)
         return found
 
     def human_gallery(self) -> NDArray[Any]:
-        return _array(self.folder / "gallery" / "human.npy")
+        return _array(self.folder / "gallery" / "human.npy", self.folder.parent)
 
 
 class Journal:
@@ -255,15 +289,12 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def _line(path: Path, number: int, row: bytes) -> Line:
-    try:
-        line = json.loads(row)
-    except ValueError as error:
-        raise RecordError(f"{path}:{number + 1} is not JSON: {error}") from error
+    line = _json(row, f"{path}:{number + 1}")
     if not _has(line, {"round", "web", "ballots", "classifier_accuracy", "providers"}) or line["round"] != number:
-        raise RecordError(f"{path}:{number + 1} is not the record of round {number}.")
+        raise damaged(f"{path}:{number + 1} is not the record of round {number}.")
     rows = line["providers"].values() if isinstance(line["providers"], dict) else [None]
     if not (_has(line["web"], WEB) and all(_is_whole(row) for row in rows)):
-        raise RecordError(f"{path}:{number + 1}: the record of round {number} lacks some of its numbers.")
+        raise damaged(f"{path}:{number + 1}: the record of round {number} lacks some of its numbers.")
     found: Line = line
     return found
 
@@ -284,7 +315,9 @@ def _is_whole(row: Any) -> bool:
 
 def _cards_are_there(providers: Any, cards: dict[str, Any]) -> bool:
     """Whether every provider of a resolved scenario has its card."""
-    named = isinstance(providers, list) and all(_has(p, {"name"}) and p["name"] in cards for p in providers)
+    named = isinstance(providers, list) and all(
+        _has(p, {"name"}) and isinstance(p["name"], str) and p["name"] in cards for p in providers
+    )
     return named and all(_has(card, {"model"}) for card in cards.values())
 
 
@@ -299,16 +332,30 @@ def _npy(array: NDArray[Any]) -> memoryview:
     return buffer.getbuffer()
 
 
-def _array(path: Path) -> NDArray[Any]:
+def _array(path: Path, home: Path) -> NDArray[Any]:
+    data = read_file(path, home)
     try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise RecordError(f"{path} is missing.") from error
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise RecordError(f"{path} cannot be read as an array of numbers: it is damaged or no .npy file.") from error
-    if not (isinstance(array, np.ndarray) and np.issubdtype(array.dtype, np.number)):
-        raise RecordError(f"{path} holds no array of numbers.")
+        shape, dtype = _header(io.BytesIO(data))
+        if not (np.issubdtype(dtype, np.integer) or np.issubdtype(dtype, np.floating)):
+            raise damaged(f"{path} holds no array of numbers.")
+        if math.prod(shape) * dtype.itemsize > len(data):  # before so much memory is asked for
+            raise damaged(f"{path} says that it holds more numbers than it does.")
+        array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    except RecordError:
+        raise
+    except Exception as error:  # NumPy has a dozen ways to say that a header is none
+        raise damaged(f"{path} cannot be read as an array of numbers: it is damaged or no .npy file.") from error
     return array
+
+
+def _header(file: io.BytesIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an .npy file, of either version that we could have written."""
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[np.lib.format.read_magic(file)]
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def slug(name: str) -> str:
@@ -340,16 +387,21 @@ class RunRecord:
 
     def resolved(self) -> dict[str, Any]:
         """What was asked: the scenario and the model cards."""
-        from ecosystem.documents import read
+        from ecosystem.documents import parse
 
         path = self.resolved_path
+        data = read_file(path, self.folder)
+        if len(data) > LARGEST_RESOLVED:
+            raise damaged(f"{path} is larger than anything that was asked: {len(data):,} bytes.")
         try:
-            tree = read(path).data
+            tree = parse(data.decode("utf-8"), str(path), MOST_RESOLVED).data
+        except UnicodeDecodeError as error:
+            raise damaged(f"{path} is not UTF-8 text.") from error
         except ScenarioError as error:
-            raise RecordError(f"what was asked cannot be read back. {error}") from error
+            raise damaged(f"what was asked cannot be read back. {error}") from error
         parts = _has(tree, {"scenario", "cards"}) and _has(tree["scenario"], {"providers"}) and _has(tree["cards"])
         if not (parts and _cards_are_there(tree["scenario"]["providers"], tree["cards"])):
-            raise RecordError(f"{path} is no record of what was asked: it lacks the scenario or model cards.")
+            raise damaged(f"{path} is no record of what was asked: it lacks the scenario or model cards.")
         return tree
 
     def tidy(self) -> None:

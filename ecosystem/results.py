@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ecosystem import reports
-from ecosystem.errors import DataError, RecordError, ScenarioError
+from ecosystem.errors import DataError, ScenarioError
 from ecosystem.loop import Event, default_folder
 from ecosystem.loop import run as run_seeds
-from ecosystem.records import RunRecord, write_json
+from ecosystem.records import RunRecord, damaged, write_json
 from ecosystem.records import open_run as open_record
 from ecosystem.scenarios import Question
 from ecosystem.summarise import question_of, summarise
@@ -76,8 +76,8 @@ class Run:
         found = reports.Gallery(seed.human_gallery(), {name: seed.gallery(name) for name in self.summary["providers"]})
         shape = tuple(self.summary["humans"]["shape"])
         for samples in (found.human, *(s for generations in found.providers.values() for s in generations.values())):
-            if samples.shape[1:] != shape:
-                raise RecordError(f"{seed.folder}: the gallery has items of another shape than the human data.")
+            if samples.shape[1:] != shape or samples.dtype.kind != ("u" if len(shape) == 3 else "f"):
+                raise damaged(f"{seed.folder}: the gallery has items of another shape or type than the human data.")
         return found
 
     def show(self, console: Console | None = None) -> None:
@@ -130,4 +130,4 @@ def open_run(path: Path) -> Run:
         raise
     except ScenarioError as error:
         # Written by hand, or by another version: no fault of a scenario that somebody is writing now.
-        raise RecordError(f"what was asked cannot be read back. {error}") from error
+        raise damaged(f"what was asked cannot be read back. {error}") from error

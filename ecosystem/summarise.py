@@ -102,11 +102,6 @@ def _named(scenario: Scenario, models: Mapping[str, str | None]) -> Scenario:
     return replace(scenario, providers=tuple(providers))
 
 
-def _samples(question: Question) -> int:
-    """How many a generation is measured by; as ``EvaluationSettings.size``, and no human item is looked at."""
-    return question.scenario.evaluation.samples or min(question.scenario.humans.open().held_out_size, 2000)
-
-
 def _metrics(question: Question) -> list[Any]:
     return list(metrics.build(question.scenario.metrics, question.scenario.humans.open()))
 
@@ -162,7 +157,7 @@ def _evidence(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> 
         (d for d in (verdicts.DISTANCES if _images(question) else verdicts.DISTANCES[::-1]) if d in measured), None
     )
     judged = [m for m in (distance, *verdicts.DIVERSITIES) if m in measured]
-    samples = _samples(question)
+    samples = question.scenario.evaluation.size(question.scenario.humans.open())
     found = [
         verdicts.evidence(m, [verdicts.provider_series(lines, name, m) for lines in runs], samples)
         for m in judged
@@ -175,7 +170,7 @@ def _definitions(question: Question, name: str, runs: Sequence[Sequence[Line]]) 
     return collapse.definitions(
         cache(lambda metric: [verdicts.provider_series(lines, name, metric) for lines in runs]),
         [m.name for m in _metrics(question)],
-        _samples(question),
+        question.scenario.evaluation.size(question.scenario.humans.open()),
         images=_images(question),
     )
 

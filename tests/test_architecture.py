@@ -287,8 +287,9 @@ def test_the_walk_lets_streams_pass(code, monkeypatch):
 
 # Nothing is unpickled, nothing is imported by its name as text
 
-UNPICKLERS = {"pickle", "dill", "cloudpickle", "shelve", "joblib", "marshal"}
+UNPICKLERS = {"pickle", "_pickle", "dill", "cloudpickle", "shelve", "joblib", "marshal", "jsonpickle", "runpy"}
 BY_TEXT = {"__import__", "eval", "exec", "compile", "import_module", "spec_from_file_location"}
+LOADERS = {"import_module", "resolve_name", "read_pickle", "unsafe_load", "full_load"}  # of anything
 
 
 def unsafe(name):
@@ -305,9 +306,10 @@ def is_unsafe(node):
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
     return (
         call in BY_TEXT
-        or call.split(".")[-1] == "import_module"
+        or call.split(".")[-1] in LOADERS
         or (call.startswith("yaml.") and "load" in call)
-        or (call == "np.load" and given.get("allow_pickle") != "False")
+        or (call in ("np.load", "numpy.load") and given.get("allow_pickle") != "False")
+        or given.get("allow_pickle", "False") != "False"
         or (call == "torch.load" and given.get("weights_only") != "True")
     )
 
@@ -328,6 +330,12 @@ def test_nothing_is_unpickled_and_nothing_is_imported_by_text(name):
         "np.load(path, allow_pickle=True)",
         "torch.load(path)",
         "importlib.import_module(name)",
+        "from importlib import import_module",
+        "pkgutil.resolve_name(name)",
+        "pd.read_pickle(path)",
+        "np.lib.format.read_array(file, allow_pickle=True)",
+        "numpy.load(path)",
+        "import runpy",
         "__import__(name)",
         "eval(text)",
     ],

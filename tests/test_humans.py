@@ -274,7 +274,7 @@ def test_missing_files_name_the_folder_and_both_remedies(
     monkeypatch.setattr(torchvision.datasets, "MNIST", nothing_there)
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", nothing_there)
     with pytest.raises(DataError) as caught:
-        settings.open()
+        settings.open().ready()
     message = str(caught.value)
     assert str(tmp_path / "here") in message
     assert "no network" in message and "ECOSYSTEM_DATA" in message and "network be reached" in message

@@ -10,6 +10,7 @@ import shlex
 import shutil
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ from ecosystem import cli, literature, loop, reproduction, scenarios, scoreboard
 from ecosystem.documents import read, split_override
 from ecosystem.errors import ScenarioError
 from ecosystem.literature import CHECKS, Check
-from ecosystem.records import RunRecord, write_json
+from ecosystem.records import Journal, RunRecord, write_json
 from ecosystem.results import Run
 from ecosystem.theory import drift, mixing, preferences
 
@@ -50,12 +51,17 @@ def test_the_overrides_of_a_check_load(check):
     assert scenarios.load(check.scenario, check.overrides).digest != scenarios.load(check.scenario).digest
 
 
+@cache
+def asked_by(scenario):
+    return read(scenarios.path_of(scenario)).data
+
+
 def summary_of(check):
     """A run of the check's scenario, as far as readers look: every claim held, every metric measured, all of them 1.
 
     Without its records, as a report is, unless the check says that it needs them.
     """
-    asked = read(scenarios.path_of(check.scenario)).data | {k: v for k, v in check.overrides.items() if "." not in k}
+    asked = asked_by(check.scenario) | {k: v for k, v in check.overrides.items() if "." not in k}
     measured = dict.fromkeys(asked.get("metrics", ()), 1.0)
     generation = {"metrics": measured, "spread": dict.fromkeys(measured, 0.1), "data_set": {"pages": 10.0}}
     names, seeds = [provider["name"] for provider in asked["providers"]], range(4)
@@ -172,11 +178,13 @@ def told(small, tmp_path):
         original, record = small(name), RunRecord(tmp_path / "told")
         for s, seed in enumerate(original.record.seeds()):
             record.seed(s).begin({}, np.zeros((1, 1)))
+            journal = Journal(record.seed(s).lines_path)
             for line in copy.deepcopy(seed.lines()):
                 for provider, by_seed in values.items():
                     row = line["providers"][provider]
                     row["trained"]["metrics"][metric] = float(by_seed[s][row["generation"]])
-                record.seed(s).append(line)
+                journal.append(line)
+            journal.close()
         return Run(original.question, record)
 
     return run

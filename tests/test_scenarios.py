@@ -97,7 +97,10 @@ def test_the_shipped_scenarios_load(name):
     question = scenarios.load(name)
     assert question.scenario.name == name
     assert question.cards.keys() == {provider.name for provider in question.scenario.providers}
-    assert scenarios.load(str(scenarios.path_of(name))).digest == question.digest, "name and path are the same question"
+
+
+def test_name_and_path_are_the_same_question():
+    assert scenarios.load(str(scenarios.path_of("ring-8"))).digest == scenarios.load("ring-8").digest
 
 
 THREE_LABS = """\
@@ -198,7 +201,7 @@ def test_a_model_card_can_be_a_file(tmp_path):
 WRONG = {
     # unknown keys, types, bounds
     ("rounds: 3", "round: 3"): ["2 round: unknown key (did you mean `rounds`?)"],
-    ("rounds: 3", "rounds: 3\nlambda: 1"): ["3 lambda: unknown key (known: about, claims, ..."],
+    ("rounds: 3", "rounds: 3\nlambda: 1"): ["3 lambda: unknown key (known: about, ..."],
     ("count: 25", "cout: 25"): ["9 users.crowd.cout: unknown key (did you mean `count`?)"],
     ("kind: luce", "kind: luce, temprature: 2"): [
         "11 users.crowd.choice.temprature: unknown key (did you mean `temperature`?)"
@@ -496,7 +499,7 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "list.yaml").write_text("- a\n")
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
     assert "holds no settings" in refusal(tmp_path / "empty.yaml")
-    assert "more than the limit of 1 MiB" in refusal(tmp_path / "huge.yaml")
+    assert "more than the limit of 0.25 MiB" in refusal(tmp_path / "huge.yaml")
     assert "is a list at its top level" in refusal(tmp_path / "list.yaml")
     assert "not UTF-8" in refusal(tmp_path / "latin.yaml")
     assert "is a directory" in refusal(tmp_path)
@@ -623,7 +626,7 @@ def mutants(draw):
     return tree
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(mutants())
 def test_any_tree_is_a_question_or_is_refused_with_located_faults(tree):
     try:

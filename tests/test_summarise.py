@@ -10,7 +10,7 @@ from ecosystem import scenarios
 from ecosystem.errors import RecordError
 from ecosystem.loop import run as run_seeds
 from ecosystem.models.cards import CardBaseline
-from ecosystem.records import RunRecord
+from ecosystem.records import Journal, RunRecord
 from ecosystem.scenarios import Question
 from ecosystem.summarise import question_of, summarise
 
@@ -54,8 +54,10 @@ def written(question, folder, *seeds):
     record = RunRecord(folder)
     for seed, lines in enumerate(seeds):
         record.seed(seed).begin({}, np.zeros((1, 2)))
+        journal = Journal(record.seed(seed).lines_path)
         for line in lines:
-            record.seed(seed).append(line)
+            journal.append(line)
+        journal.close()
     return record
 
 

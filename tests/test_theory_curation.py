@@ -79,7 +79,7 @@ def test_curators_of_two_minds():
     assert_allclose(curation.tilt(REFERENCE, [REWARD, REWARD], 3, weights), curation.tilt(REFERENCE, REWARD, 3))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(markets(), st.integers(1, 40))
 def test_choice_keeps_probability_and_order(market, k):
     p, reward = market
@@ -102,7 +102,7 @@ def test_extreme_rewards_and_ballots():
     assert_allclose(curation.tilt([1.0, 0.0], [0.0, 1.0], 2), [1, 2 * math.e / (1 + math.e)], rtol=1e-13)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.floats(0.01, 0.99), st.floats(-5, 5))
 def test_two_types(p, gap):
     pair = curation.chosen([p, 1 - p], [gap, 0], 2)
@@ -160,7 +160,8 @@ def test_with_human_data_the_closed_form_is_the_limit(ratio):
     assert limit.sum() == pytest.approx(1)
     again = (1 - share) * REFERENCE + share * curation.chosen(limit, REWARD, math.inf)
     assert_allclose(again, limit, rtol=1e-13)
-    late = curation.loop(REFERENCE, REWARD, math.inf, 1000, synthetic_share=share)[-1]
+    rounds = round(30 * (1 + ratio))  # after which share ** rounds is nothing
+    late = curation.loop(REFERENCE, REWARD, math.inf, rounds, synthetic_share=share)[-1]
     assert_allclose(late, limit, rtol=1e-9)
 
 
@@ -189,7 +190,7 @@ def test_the_examples_on_file():
 # Bounds
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(markets(), st.integers(1, 12))
 def test_utility_gains_at_least_what_the_lemma_says(market, k):
     """Lemma 2.2 of Ferbach et al. 2024, arXiv 2407.09499."""
@@ -214,7 +215,7 @@ def kl(p, q):
     return float(np.sum(p * np.log(p / q)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(markets(), st.integers(1, 6), st.floats(0, 3))
 def test_theorems_with_human_data(market, k, ratio):
     """Theorems 2.3 and 2.4 of Ferbach et al. 2024, arXiv 2407.09499, and the other divergence."""
@@ -228,7 +229,7 @@ def test_theorems_with_human_data(market, k, ratio):
             assert kl(q, p) <= preferences.kl_bound(k, ratio) + 1e-12
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(markets(spread=1.0), st.integers(1, 10), st.floats(0.1, 3))
 def test_odds_contract(market, k, temperature):
     """Rewards in [-1, 1]; Wei, Xie, Zhu, Zhang 2026."""
@@ -253,7 +254,7 @@ def test_the_best_of_k_by_enumeration():
 # Adversaries and several groups
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(markets(spread=2.0), st.floats(0, 1), st.integers(0, 10**6))
 def test_what_adversaries_take_away(market, share, seed):
     p, reward = market
@@ -263,7 +264,7 @@ def test_what_adversaries_take_away(market, share, seed):
     assert preferences.adversarial_gain(p, reward, other, share) == pytest.approx(gain, rel=1e-8, abs=1e-10)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(markets(spread=2.0))
 def test_the_drift_changes_its_sign_at_the_threshold(market):
     p, reward = market
@@ -280,12 +281,13 @@ def test_the_drift_changes_its_sign_at_the_threshold(market):
 @pytest.mark.parametrize("gap", [0.5, 2.0, 20.0])
 def test_the_plural_limit(weight, gap):
     rewards = [[gap, 0.0], [0.0, gap]]
-    late = curation.loop([0.4, 0.6], rewards, math.inf, 1500, weights=[weight, 1 - weight])[-1]
+    rounds = 1500 if gap == 0.5 else 300
+    late = curation.loop([0.4, 0.6], rewards, math.inf, rounds, weights=[weight, 1 - weight])[-1]
     assert late[0] == pytest.approx(preferences.plural_limit(weight, gap), abs=1e-3 if gap == 0.5 else 1e-9)
     assert preferences.plural_limit(weight, 50.0) == pytest.approx(weight)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.1, 0.9), st.floats(2.5, 5.0), st.floats(0.0, 0.3))
 def test_plural_curators_keep_both_basins(seed, weight, gap, eps):
     """Rewards within eps of plateaus: the share of basin 1 stays within the bounds; Falahati et al., 2605.07724."""
@@ -323,7 +325,7 @@ def test_gaussian_examples_on_file(k, mean, variance):
 
 @pytest.mark.parametrize("k", [2, 4])
 def test_gaussian_ballots(k):
-    rng, ballots = stream(0, "test", "gaussian ballots", k), 100_000
+    rng, ballots = stream(0, "test", "gaussian ballots", k), 40_000
     x = 1.0 + 2.0 * rng.standard_normal((ballots, k))
     votes = np.exp(-((x - 2) ** 2) / 2).cumsum(axis=1)
     winner = x[np.arange(ballots), np.argmax(votes > votes[:, -1:] * rng.random((ballots, 1)), axis=1)]
@@ -366,8 +368,8 @@ def test_a_steep_reward_is_the_best_of_k():
 
 
 def test_a_refitted_gaussian_with_human_data():
-    """One long-run loop with 200,000 samples a round, literally."""
-    rng, n, k, share, rounds = stream(0, "test", "refitted"), 200_000, 3, 0.5, 4
+    """One long-run loop with 60,000 samples a round, literally."""
+    rng, n, k, share, rounds = stream(0, "test", "refitted"), 60_000, 3, 0.5, 4
     means, variances = gc.refitted(0.0, 1.0, lambda x: 1.5 * np.tanh(x), k, rounds, synthetic_share=share)
     mean, std = 0.0, 1.0
     for t in range(1, rounds + 1):
