@@ -27,7 +27,6 @@ from ecosystem.agents.provider import Provider
 from ecosystem.changes import Change, changes
 from ecosystem.documents import dump as to_yaml
 from ecosystem.errors import RecordError
-from ecosystem.locks import NAME as LOCK
 from ecosystem.locks import locked
 from ecosystem.models.base import to_web
 from ecosystem.models.jobs import Trained
@@ -103,7 +102,7 @@ def _make(record: RunRecord) -> None:
     """The run's directory, which must be empty or hold a run."""
     folder = record.folder
     try:
-        if folder.exists() and not record.resolved_path.exists() and any(p.name != LOCK for p in folder.iterdir()):
+        if folder.exists() and not record.resolved_path.exists() and not record.vacant:
             raise RecordError(f"{folder} is not empty and holds no run. Choose another --out.")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecosystem.errors import RecordError, ScenarioError
+from ecosystem.locks import NAME as LOCK
 from ecosystem.summary import Summary
 
 Line = dict[str, Any]  # one line of metrics.jsonl
@@ -380,6 +381,11 @@ class RunRecord:
     def _made(self) -> list[SeedRecord]:
         """The directories of seeds, also of those that were killed before they began."""
         return [SeedRecord(p) for p in self.folder.glob("seed-*") if re.fullmatch(r"seed-\d+", p.name)]
+
+    @property
+    def vacant(self) -> bool:
+        """Whether its directory holds nothing, but for what killed writers left and a lock."""
+        return all(p.name.startswith(LOCK) or _TEMPORARY.fullmatch(p.name) for p in self.folder.iterdir())
 
     @property
     def resolved_path(self) -> Path:

@@ -43,7 +43,7 @@ from ecosystem.evaluation import EvaluationSettings
 from ecosystem.humans import HumanSource
 from ecosystem.models import cards
 from ecosystem.models.cards import Card
-from ecosystem.settings import Count, Name, Positive, PositiveFloat, Settings
+from ecosystem.settings import Count, Name, NonNegative, Positive, PositiveFloat, Settings
 from ecosystem.web.corpus import Retention
 from ecosystem.web.sites import SitesSettings
 
@@ -161,7 +161,7 @@ class Scenario(Settings):
     claims: tuple[Claim, ...] = ()
     evaluation: EvaluationSettings = EvaluationSettings()
     record_pages: bool = True  # false: what was published is counted, not kept
-    checkpoint_minutes: Annotated[float, at.Ge(0.0)] = 10.0  # of work that a kill may lose; 0: none that was told of
+    checkpoint_minutes: NonNegative = 10.0  # of work that a kill may lose; 0: none that was told of
     checkpoint_keep: Positive | None = 2  # of a seed, until it has finished; null: one of every round, for good
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

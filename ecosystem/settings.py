@@ -35,6 +35,7 @@ Count = Annotated[int, at.Ge(0), at.Le(10**9)]
 Positive = Annotated[int, at.Ge(1), at.Le(10**9)]
 Share = Annotated[float, at.Ge(0.0), at.Le(1.0)]
 PositiveFloat = Annotated[float, at.Gt(0.0)]
+NonNegative = Annotated[float, at.Ge(0.0)]
 Name = Annotated[str, at.MinLen(1), at.MaxLen(60)]
 
 # A policy is one of several settings classes, told apart by its key ``kind``.

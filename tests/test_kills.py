@@ -5,9 +5,11 @@ kill the same command is given again; in the end the bytes are those of a run th
 the one in progress was ever run twice.
 """
 
+import io
 import os
 import signal
 import time
+import traceback
 from collections import Counter
 from functools import cache
 
@@ -60,6 +62,8 @@ def child(work):
     try:
         work()
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -69,11 +73,15 @@ def ended(number, after=None):
     if after is not None:
         deadline = time.monotonic() + after
         while time.monotonic() < deadline:
-            if os.waitpid(number, os.WNOHANG)[0]:
-                return False
+            ended, status = os.waitpid(number, os.WNOHANG)
+            if ended:
+                return _killed(status)
             time.sleep(0.001)
         os.kill(number, signal.SIGKILL)
-    status = os.waitpid(number, 0)[1]
+    return _killed(os.waitpid(number, 0)[1])
+
+
+def _killed(status):
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return True
@@ -134,28 +142,32 @@ def test_a_run_that_is_killed_now_and_then(tmp_path):
 
 # --- before and after every step that writes ------------------------------------------------------------------------
 
-STEPS = ("fsync", "replace", "rename", "link", "unlink", "rmdir", "mkdir", "open", "truncate")
+STEPS = ("fsync", "replace", "rename", "link", "unlink", "rmdir", "mkdir", "open")
 
 
 def killing_itself(at, after):
     """Let this process die at the so-many-th step that writes, before it or after it."""
-    count = 0
+    count, opened = 0, io.open
 
     def watched(step):
         def call(*args, **kw):
             nonlocal count
-            count += 1
-            if count == at and not after:
+            if step is not opened or set("wa+") & set(str(args[1:2])):
+                count += 1
+            now = count == at
+            if now and not after:
                 os.kill(os.getpid(), signal.SIGKILL)
-            found = step(*args, **kw)
-            if count == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return found
+            try:
+                return step(*args, **kw)
+            finally:
+                if now:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return call
 
     for name in STEPS:
         setattr(os, name, watched(getattr(os, name)))
+    io.open = watched(opened)  # what Path.open calls
 
 
 def killed_at_every_step(folder, seeds, every):

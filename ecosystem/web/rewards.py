@@ -12,14 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
-import annotated_types as at
 import numpy as np
 from numpy.typing import NDArray
 
-from ecosystem.settings import KIND, Count, Settings
+from ecosystem.settings import KIND, Count, NonNegative, Settings
 
 Floats = NDArray[np.float64]
-NonNegative = Annotated[float, at.Ge(0.0)]
 
 
 class Judge(Protocol):
