@@ -135,11 +135,6 @@ def test_random_kills(name, kills, tmp_path):
     assert counts["kills with something on record"] > kills / 4, "the kills came too early to tell anything"
 
 
-def test_a_run_that_is_killed_now_and_then(tmp_path):
-    counts = killed_at_random("gaussian-replace", 4, tmp_path)
-    assert (counts["differing files"], counts["lost rounds"]) == (0, 0), counts
-
-
 # --- before and after every step that writes ------------------------------------------------------------------------
 
 STEPS = ("fsync", "replace", "rename", "link", "unlink", "rmdir", "mkdir", "open")
@@ -191,9 +186,9 @@ def killed_at_every_step(folder, seeds, every):
 
 @pytest.mark.parametrize(
     ("seeds", "every"),
-    [([0], 9), pytest.param([0], 1, marks=pytest.mark.faults), pytest.param([0, 1, 2], 3, marks=pytest.mark.faults)],
+    [([0], 13), pytest.param([0], 1, marks=pytest.mark.faults), pytest.param([0, 1, 2], 3, marks=pytest.mark.faults)],
 )
 def test_killed_before_or_after_a_step_that_writes(seeds, every, tmp_path):
     kills = killed_at_every_step(tmp_path, seeds, every)
     print(f"\n{kills} kills at steps that write, seeds {seeds}: 0 differing bytes")
-    assert kills * every > 40
+    assert kills * every > 60
