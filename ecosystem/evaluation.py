@@ -70,6 +70,7 @@ class Evaluator:
         self._streams = Streams(seed, "evaluation", 0)
         held_out = humans.held_out()
         self._human = self._items(held_out.x, held_out.y)
+        self._nothing = self._items(np.empty((0, *humans.shape)), held_out.y[:0])
         # Labels in the order of the held-out items, repeated where more samples than items are asked for.
         self._prompts = np.resize(held_out.y, settings.size(humans))
 
@@ -120,7 +121,7 @@ class Evaluator:
 
     def _generated(self, generator: Generator, x: NDArray[Any], reward: Reward | None) -> Sample:
         """Samples and all that is known of their model."""
-        sample = self._items(x, self._prompts[: len(x)])
+        sample = self._items(x, self._prompts[: len(x)]) if len(x) else self._nothing
         known = generator.distribution()
         atoms = None if known is None else known.atoms
         return replace(

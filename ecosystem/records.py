@@ -67,8 +67,8 @@ def write_bytes(path: Path, data: bytes | memoryview, synced: bool = True) -> No
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode("utf-8"))
+def write_text(path: Path, text: str, synced: bool = True) -> None:
+    write_bytes(path, text.encode("utf-8"), synced)
 
 
 def sync(folder: Path) -> None:
@@ -80,8 +80,8 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, synced: bool = True) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", synced)
 
 
 REMEDY = "Remedy: put the file back from a copy, or run its seed again with --force."
@@ -156,7 +156,8 @@ class SeedRecord:
             shutil.rmtree(self.folder)
         for part in ("pages", "gallery", "checkpoints"):
             (self.folder / part).mkdir(parents=True)
-        write_json(self.folder / "manifest.json", manifest)
+        # Nothing is lost here yet that would have to outlast the power.
+        write_json(self.folder / "manifest.json", manifest, synced=False)
         write_bytes(self.folder / "gallery" / "human.npy", _npy(human_gallery), synced=False)
         self.lines_path.touch()
         self.set_status(RUNNING, 0)
@@ -180,7 +181,7 @@ class SeedRecord:
             status["why"] = why
         if seconds is not None:
             status["seconds"] = round(seconds, 3)
-        write_json(self.folder / "status.json", status)
+        write_json(self.folder / "status.json", status, synced=state != RUNNING)
 
     @property
     def seconds(self) -> float:

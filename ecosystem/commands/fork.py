@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from ecosystem.commands.run import follow, told
-from ecosystem.terminal import AsJson, Sets, chosen_seeds, console, overrides_of
+from ecosystem.terminal import AsJson, Sets, chosen_seeds, console, importing, overrides_of
 
 
 def fork(
@@ -29,8 +29,9 @@ def fork(
     """
     overrides = overrides_of(sets)
     told(str(folder))
-    from ecosystem import forking
-    from ecosystem.records import open_run
+    with importing():
+        from ecosystem import forking
+        from ecosystem.records import open_run
 
     record = open_run(folder)
     question = forking.asked(record, at, overrides)

@@ -19,6 +19,7 @@ from ecosystem.terminal import (
     chosen_seeds,
     claims_code,
     console,
+    importing,
     overrides_of,
     reader_may_leave,
 )
@@ -54,7 +55,8 @@ def run(
     """
     overrides = overrides_of(sets)
     told(scenario)
-    from ecosystem import scenarios
+    with importing():
+        from ecosystem import progress, results, scenarios  # noqa: F401  the other two are wanted later
 
     question = scenarios.load(scenario, overrides, allow_paths)
     result = follow(question, chosen_seeds(seeds) or question.scenario.seeds, out, force, as_json)
