@@ -15,6 +15,7 @@ rounds: 3
 humans: {source: gaussian, held_out: 60}
 web: {archive: 50, retention: {synthetic_rounds: 1}}
 users: [{name: crowd, count: 25}]
+metrics: [frechet, recall]
 providers: [{name: lab, card: {family: gaussian}}]
 claims: [{metric: lambda, of: lab, is: increasing}]
 """
@@ -37,6 +38,10 @@ def pytest_pycollect_makemodule():
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()
+
+
+def pytest_unconfigure():
+    gc.unfreeze()  # else libraries in C++ complain at the exit of what was never freed
 
 
 def states():

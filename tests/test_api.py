@@ -9,16 +9,13 @@ import pytest
 import ecosystem as eco
 from ecosystem.errors import RecordError, ScenarioError
 
-LABS = (
-    ("providers: [", "metrics: [frechet, recall]\nproviders: ["),
-    ("{family: gaussian}}", "{family: gaussian}}, {name: idle, model: gaussian, retrain: {every: 2}}"),
-)
+TWO_LABS = ("{family: gaussian}}", "{family: gaussian}}, {name: idle, model: gaussian, retrain: {every: 2}}")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_in):
     folder = tmp_path_factory.mktemp("api")
-    return eco.run(str(tiny_in(folder, *LABS)), seeds=[0, 2], out=folder / "run")
+    return eco.run(str(tiny_in(folder, TWO_LABS)), seeds=[0, 2], out=folder / "run")
 
 
 def test_the_import_is_instant():
