@@ -194,8 +194,8 @@ def restore(record: SeedRecord, world: World, at: Checkpoint) -> Kept:
         blocks = (record.load_pages(block) for block in kept.blocks)
         corpus = Corpus.restored(world.humans.shape, blocks, history)
         within = _within(world, state, tensors)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
-        # Checksums hold, so another version wrote it, or a hand.
+    except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        # Checksums hold, so another version wrote it, or a hand; or something of the record is gone.
         raise RecordError(f"{at.path} is no checkpoint that can be read: {error!r}") from error
     if len(corpus) != mark.pages:
         raise RecordError(f"{at.path} counts {mark.pages} pages, and its blocks hold {len(corpus)}")

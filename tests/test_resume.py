@@ -154,7 +154,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(what, left, tmp_
     assert finished(asked, folder) == finished(asked, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("what", ["pages", "metrics.jsonl", "both checkpoints"])
+@pytest.mark.parametrize("what", ["pages", "metrics.jsonl", "no metrics.jsonl", "no pages", "both checkpoints"])
 def test_where_no_checkpoint_holds_a_seed_begins_anew(what, left, tmp_path):
     asked, folder = left
     seed = folder / "seed-0"
@@ -162,7 +162,8 @@ def test_where_no_checkpoint_holds_a_seed_begins_anew(what, left, tmp_path):
         for path in seed.glob("checkpoints/round-*/state.json"):
             damaged(path)
     else:
-        damaged(seed / "metrics.jsonl" if what == "metrics.jsonl" else seed / "pages" / "from-0.npy")
+        path = seed / "metrics.jsonl" if "metrics" in what else seed / "pages" / "from-0.npy"
+        path.unlink() if what.startswith("no ") else damaged(path)
     told = list(loop.run(asked, [0], folder))
     assert len([event for event in told if event.kind == "warning"]) == 2
     assert not [event for event in told if event.kind == "resumed"]
