@@ -27,6 +27,7 @@ from rich.console import Console
 from scipy.stats import t as student
 from sklearn.datasets import load_digits
 
+from ecosystem import reports
 from ecosystem.reports import (
     ASCII,
     UNICODE,
@@ -40,7 +41,7 @@ from ecosystem.reports import (
 from ecosystem.reports.canvas import dashes
 from ecosystem.reports.charts import bands, predictions
 from ecosystem.reports.deviations import beyond, deviations
-from ecosystem.reports.layout import evenly
+from ecosystem.reports.layout import Page, evenly
 from ecosystem.reports.pictures import otsu, shrunk
 from ecosystem.reports.scatter import Axes, panel
 from ecosystem.reports.sparks import Scale, bar, bin_width, binned, scale, spark
@@ -642,7 +643,7 @@ def test_makers_that_do_not_fit_are_added_up() -> None:
         names = [f"provider{i}" for i in range(providers)]
         summary = a_summary()
         summary["providers"] = {name: a_provider("stable", 0.01, 5, names) for name in names}
-        text = text_of(summary, None, 80, UNICODE).split(" Training sets ")[1]
+        text = "\n".join(section_of(summary, "Training sets", 80))
         last = next(line for line in text.splitlines() if re.match(r" +4 +4 ", line)).split()
         pages, human = float(last[2]), float(last[3])
         assert sum(map(float, last[4:-4])) == pytest.approx(pages - human, abs=providers)
@@ -683,9 +684,21 @@ def test_effects_and_counts() -> None:
 # ------------------------------------------------------------------------------ theory, data flow, definitions
 
 
-def section_of(text: str, title: str) -> list[str]:
-    """The lines of one section."""
-    return re.split(r"\n+(?:── |Reproduce:)", text.split(f"── {title} ─")[1])[0].splitlines()[1:]
+SECTIONS = {
+    "What collapse means here": reports.definitions,
+    "Theory": reports.theory,
+    "Data flow": reports.data_flow,
+    "Training sets": reports.training_sets,
+}
+
+
+def section_of(summary: Summary, title: str, width: int) -> list[str]:
+    """The lines of one section, printed alone as `report` prints it among the others."""
+    part = SECTIONS[title](summary, width, UNICODE)
+    assert part is not None
+    out = io.StringIO()
+    Console(file=out, width=width).print(Page(part, width, UNICODE.encoding))
+    return out.getvalue().split(f"── {title} ─")[1].splitlines()[1:]
 
 
 TITLES = ("What collapse means here", "Theory", "Data flow")
@@ -723,7 +736,7 @@ def test_new_sections_are_there_where_there_is_something_to_say(tmp_path: Path) 
 def test_theory_stands_under_what_was_measured(name: str, width: int) -> None:
     """Every number told is that of its generation, the last always among them, and the sparks lie on one scale."""
     summary = a_gaussian_world() if name == "gaussian" else summary_of_many_generations()
-    lines = section_of(text_of(summary, None, width, UNICODE), "Theory")
+    lines = section_of(summary, "Theory", width)
     heads = [i for i, line in enumerate(lines) if line.startswith("    generation ")]
     for head, provider in zip(heads, summary["providers"].values(), strict=True):
         told = [int(word) for word in lines[head].removesuffix("by generation").split()[1:]]
@@ -773,12 +786,12 @@ def test_without_standard_errors_no_deviation_is_told() -> None:
     summary = a_small_summary()
     for provider in summary["providers"].values():
         provider["theory"]["recall"].update({"error": [None] * 5, "deviation": None, "at": None})
-    lines = section_of(text_of(summary, None, 80, UNICODE), "Theory")
+    lines = section_of(summary, "Theory", 80)
     assert sum("no standard error: fewer than two seeds" in line for line in lines) == 2
     assert not any(line.startswith("    deviation") for line in lines)
     for provider in summary["providers"].values():
         provider["theory"]["recall"]["error"] = [0.0] * 5
-    lines = section_of(text_of(summary, None, 80, UNICODE), "Theory")
+    lines = section_of(summary, "Theory", 80)
     assert sum("another number than predicted" in line for line in lines) == 2
     assert any(re.search(r"deviation +∞ +∞ +∞", line) for line in lines)
 
@@ -789,13 +802,13 @@ def test_a_counted_share_has_a_theory_as_a_metric_has() -> None:
     shares: list[float | None] = [row["synthetic_share"] for row in alpha["generations"]]
     told: Theory = {**alpha["theory"]["recall"], "values": shares, "deviation": None, "at": None}
     alpha["theory"] = {"synthetic-share": {**told, "error": [0.0] * 5}}
-    text = "\n".join(section_of(text_of(summary, None, 80, UNICODE), "Theory"))
+    text = "\n".join(section_of(summary, "Theory", 80))
     assert re.search(rf"measured +{number(shares[1], UNICODE)} ", text)
     assert "as predicted in every seed" in text
 
 
 def test_sources_are_cited_once_each() -> None:
-    text = " ".join(" ".join(section_of(text_of(a_gaussian_world(), None, 80, UNICODE), "Theory")).split())
+    text = " ".join(" ".join(section_of(a_gaussian_world(), "Theory", 80)).split())
     assert text.count(CONTRACTION) == text.count(WALK) == 1
     assert f"[1] {CONTRACTION} [2] {WALK}" in text
     assert "refitting [1]" in text
@@ -808,7 +821,7 @@ def test_a_row_of_w_is_all_of_a_data_set() -> None:
         names = [f"provider{i}" for i in range(providers)]
         summary = a_summary()
         summary["providers"] = {name: a_provider("stable", 0.01, 5, names) for name in names}
-        lines = section_of(text_of(summary, None, width, UNICODE), "Data flow")
+        lines = section_of(summary, "Data flow", width)
         rows = [re.findall(r"([\d.]+) %", line) for line in lines if line.startswith("  provider") and "%" in line]
         assert len(rows) == providers
         assert all(sum(map(float, row)) == pytest.approx(100, abs=0.05 * len(row) + 0.01) for row in rows)
@@ -825,7 +838,7 @@ def test_shares_are_drawn_at_the_generation_that_made_them() -> None:
     }
     for name, row in rows.items():
         summary["providers"][name]["sources"] = [{"maker": m, "generation": n, "share": s} for m, n, s in row]
-    lines = section_of(text_of(summary, None, 80, UNICODE), "Data flow")
+    lines = section_of(summary, "Data flow", 80)
     assert [line.rstrip() for line in lines[-7:]] == [
         "  provider  gen   human  alpha   beta",
         "                         g0–g3   g1",
@@ -842,13 +855,13 @@ def test_many_generations_share_a_character_by_their_mean() -> None:
     summary = a_gaussian_world()
     lab = summary["providers"]["lab"]
     lab["sources"] = [{"maker": "lab", "generation": n, "share": 0.01} for n in range(100)]
-    lines = section_of(text_of(summary, None, 80, UNICODE), "Data flow")
+    lines = section_of(summary, "Data flow", 80)
     assert lines[-1].strip() == "▇" * 34
     assert "one character for each 3 generations (their mean)" in " ".join(" ".join(lines).split())
 
 
 def test_definitions_are_marked_for_each_provider() -> None:
-    lines = section_of(text_of(a_summary(), None, 80, UNICODE), "What collapse means here")
+    lines = section_of(a_summary(), "What collapse means here", 80)
     marks = {words[0]: words[-3:] for line in lines if (words := line.split()) and len(words) > 4}
     columns = [HOLD[word] for word in ("collapsed", "degrading", "stable")]
     for i, name in enumerate(MEANINGS):
@@ -864,7 +877,7 @@ def test_verdicts_say_by_which_definitions() -> None:
 
 
 def test_evidence_is_given_for_what_holds_and_for_what_nobody_knows() -> None:
-    lines = section_of(text_of(a_summary(), None, 80, UNICODE), "What collapse means here")
+    lines = section_of(a_summary(), "What collapse means here", 80)
     evidence = [" ".join(line.split()) for line in lines[lines.index("") + 1 :] if line]
     meanings = list(MEANINGS.values())
     assert evidence == [
@@ -878,7 +891,7 @@ def test_evidence_is_given_for_what_holds_and_for_what_nobody_knows() -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_one_provider_has_all_of_its_evidence(width: int) -> None:
-    lines = section_of(text_of(a_gaussian_world(), None, width, UNICODE), "What collapse means here")
+    lines = section_of(a_gaussian_world(), "What collapse means here", width)
     told = " ".join(" ".join(lines).split())
     for (name, evidence), mark in zip(MEANINGS.items(), HOLD["collapsed"], strict=True):
         n = 1 + list(MEANINGS).index(name)
