@@ -412,13 +412,15 @@ def test_report_reads_cards_and_policies_as_they_were(tiny, tmp_path, capsys):
     assert object_of(capsys.readouterr().out) == before
 
 
-def test_report_into_a_closed_pipe_is_no_fault(finished, capsys, monkeypatch):
+@pytest.mark.parametrize("words", ["report RUN", "report RUN --json", "check SCENARIO"])
+def test_a_closed_pipe_is_no_fault(words, finished, capsys, monkeypatch):
     """Nor is what the interpreter does with standard output at its end, to close it."""
+    places = {"RUN": finished, "SCENARIO": finished.parent / "tiny.yaml"}
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w", encoding="ascii", errors="replace") as closed, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", closed)
-        assert ecosystem("report", finished) == 0
+        assert ecosystem(*(places.get(word, word) for word in words.split())) == 0
     assert capsys.readouterr().err == ""
 
 
