@@ -320,7 +320,7 @@ class Running:
         line = round_line(self.world, self.told_batches)
         self.told_batches = len(self.world.corpus.batches)
         self._save_galleries(line["round"])
-        if (len(self.world.corpus) - self._saved_pages) * self.world.corpus.items[:1].nbytes > PAGES_BLOCK:
+        if (len(self.world.corpus) - self._saved_pages) * self.world.corpus.items.item_bytes > PAGES_BLOCK:
             self._save_pages(len(self.world.corpus))
         self.journal.append(line)
         self.at = (self.world.mark(), self.journal.size, self.journal.sha256)

@@ -212,12 +212,26 @@ WORDS = changes.WORDS  # of a scenario: they change no draw
 
 
 def digest(resolved: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits of what decides a run's draws; words, claims and cards' baselines do not."""
+    """Eight hexadecimal digits of what decides a run's draws; words, claims and cards' baselines do not.
+
+    Nor does a policy that is off: a version of the grammar that knows one more gives the same name to the same run.
+    """
     tree = {
         "scenario": {key: value for key, value in resolved["scenario"].items() if key not in WORDS + changes.HOW},
         "models": {name: card["model"] for name, card in resolved["cards"].items()},
     }
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(_in_force(tree), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _in_force(tree: Any) -> Any:
+    """Without the keys of mappings whose values are off: null, false, or of the kind `none`."""
+    if isinstance(tree, dict):
+        return {key: _in_force(value) for key, value in tree.items() if not _off(value)}
+    return [_in_force(item) for item in tree] if isinstance(tree, list) else tree
+
+
+def _off(value: Any) -> bool:
+    return value is None or value is False or value == {"kind": "none"}
 
 
 def names() -> list[str]:

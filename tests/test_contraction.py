@@ -47,7 +47,7 @@ def by_hand(question, seed, size):
     """d_0 and d_1: fits of the archive and round 0's pages, these once moved by delta; both sampled with one z."""
     world = World(question, seed, CPU)
     world.step()
-    x, synthetic = world.corpus.items, world.corpus.column("maker") >= 0
+    x, synthetic = world.corpus.items[:], world.corpus.column("maker") >= 0
     direction = stream(seed, "lab", "perturbation").standard_normal(x.shape[1])
     moved = x + synthetic[:, None] * size * direction / np.linalg.norm(direction)
     _, rng = world.evaluator.prompts()

@@ -201,7 +201,7 @@ def test_sampling_bias_scales_the_covariance_of_what_is_served():
     question = scenarios.from_text(text(dims=1, users=40_000, rounds=1))
     world = World(question, 0, torch.device("cpu"))
     world.step()
-    x, maker = world.corpus.items[:, 0], world.corpus.column("maker")
+    x, maker = world.corpus.items[:][:, 0], world.corpus.column("maker")
     for number, bias in ((0, 1.0), (1, 0.7)):
         model = world.providers[number].generator.distribution().variance[0]
         assert x[maker == number].var() == pytest.approx(bias * model, rel=0.05)

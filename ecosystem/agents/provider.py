@@ -74,10 +74,13 @@ class Provenance:
         """Of a data set, by its pages' numbers."""
         by_batch = corpus.count_batches(ids)
         by_maker: dict[str, int] = {}
+        lineage = 0.0
         for number, pages in by_batch.items():
-            maker = maker_name(corpus.batches[number].maker)
+            batch = corpus.batches[number]
+            maker = maker_name(batch.maker)
             by_maker[maker] = by_maker.get(maker, 0) + pages
-        return cls(by_maker, by_batch, 1 + float(corpus.column("lineage")[ids].mean(dtype=np.float64)))
+            lineage += pages * batch.lineage
+        return cls(by_maker, by_batch, 1 + lineage / len(ids))
 
     @property
     def pages(self) -> int:
@@ -162,5 +165,5 @@ class Provider(mesa.Agent):
 
     def _data(self, world: World, ids: Ids) -> TrainingSet:
         x = torch.from_numpy(world.corpus.items[ids]).to(world.device)
-        y = torch.from_numpy(world.corpus.column("label")[ids].astype(np.int64)).to(world.device)
+        y = torch.from_numpy(world.corpus.of("label", ids).astype(np.int64)).to(world.device)
         return TrainingSet(x, y, world.humans.classes)

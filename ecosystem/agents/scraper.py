@@ -46,7 +46,7 @@ class BreadthFirstCrawl(Settings):
         rank = np.full(len(world.graph), len(visited))
         rank[visited] = np.arange(len(visited))
         shuffled = rng.permutation(ids)
-        distance = rank[world.corpus.column("site")[shuffled]]
+        distance = rank[world.corpus.of("site", shuffled)]
         order = np.argsort(distance, kind="stable")
         reached: Ids = shuffled[order][distance[order] < len(visited)]
         return reached
@@ -85,12 +85,12 @@ class Scraper(mesa.Agent):
         ids = world.corpus.visible(world.settings.web.retention.and_(settings.retention))
         if settings.window_rounds is not None:
             ids = ids[np.searchsorted(ids, world.corpus.since(world.round - settings.window_rounds)) :]
-        maker = world.corpus.column("maker")
         if settings.take is not None:
             wanted = [HUMAN if name == "human" else world.number(name) for name in settings.take]
-            ids = ids[np.isin(maker[ids], wanted)]
+            ids = ids[np.isin(world.corpus.of("maker", ids), wanted)]
         if not isinstance(settings.filter, Everything):
-            ids = ids[settings.filter.keep(maker[ids] != HUMAN, streams.numpy("filter"))]
+            synthetic = world.corpus.of("maker", ids) != HUMAN
+            ids = ids[settings.filter.keep(synthetic, streams.numpy("filter"))]
         if isinstance(settings.crawl, UniformCrawl) and (settings.budget is None or settings.budget >= len(ids)):
             self.ids = ids  # whatever the order in which they are met, all are taken
         else:

@@ -1,13 +1,14 @@
 """The web's memory: append-only columns of pages.
 
-A page is a row: its item (image or vector), label, site, author, maker, generation, lineage and round. Rows are
-appended in the order of rounds and never change, so what is visible is a range of rows, and a data set is an
-array of row numbers: nothing is copied until a provider trains.
+A page is a row: its item (image or vector), label, site, author, marks (marks.py) and batch. Rows are appended in
+the order of rounds and never change, so what is visible is a range of rows, and a data set is an array of row numbers:
+nothing is copied until a provider trains.
 
 *Maker* tells whose model made the item: HUMAN (-1) or a provider's number. *Lineage* is how many models the item
 has passed through: 0 for a human page, 1 + the mean lineage of its model's training set for a synthetic one. Pages of
-one maker, generation and round are a *batch*: what a data set holds of each batch is all there is to know of where it
-came from.
+one maker, generation and round are a *batch*, and have one lineage: what a data set holds of each batch is all there is
+to know of where it came from. A page that stands NOWHERE is private: its author trains on it, and the web never shows
+it.
 """
 
 from __future__ import annotations
@@ -21,23 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecosystem.settings import Settings
+from ecosystem.web.items import Items
 
 HUMAN = -1
 NOBODY = -1  # author of the archive
 ARCHIVE = -1  # round of the archive
+NOWHERE = -1  # site of private pages
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
 
-COLUMNS: dict[str, Any] = {
-    "label": np.int32,
-    "site": np.int32,
-    "author": np.int64,
-    "maker": np.int16,
-    "generation": np.int32,
-    "lineage": np.float32,
-    "round": np.int32,
-}
+OWN: dict[str, Any] = {"label": np.int32, "site": np.int32, "author": np.int64, "marks": np.uint8}
+OF_BATCH: dict[str, Any] = {"maker": np.int16, "generation": np.int32, "lineage": np.float32, "round": np.int32}
+COLUMNS = OWN | OF_BATCH
 
 
 @dataclass
@@ -47,30 +44,39 @@ class Batch:
     maker: int
     generation: int
     round: int
+    private: bool
+    lineage: float
     pages: int = 0
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Of some pages: how many are human, how many synthetic, and the sum of their lineages."""
+    """Of some pages: how many are human, how many synthetic, the sum of their lineages, and how many are private.
+
+    Private pages are none of the others.
+    """
 
     human: int = 0
     synthetic: int = 0
     lineage: float = 0.0
+    private: int = 0
 
     @property
     def pages(self) -> int:
+        """On the web."""
         return self.human + self.synthetic
 
-    def with_(self, pages: int, maker: Any, lineage: Any) -> Totals:
-        """With so many pages more; each of the rest as an array, or as one value for all of them."""
-        human = pages * int(maker == HUMAN) if np.ndim(maker) == 0 else int(np.count_nonzero(maker == HUMAN))
-        total = pages * float(np.float32(lineage)) if np.ndim(lineage) == 0 else float(_as_stored(lineage).sum())
-        return Totals(self.human + human, self.synthetic + pages - human, self.lineage + total)
+    @property
+    def rows(self) -> int:
+        return self.pages + self.private
 
-
-def _as_stored(lineage: Array) -> Array:
-    return lineage.astype(np.float32).astype(np.float64)
+    def with_(self, batch: Batch, pages: int) -> Totals:
+        """With so many pages of a batch more."""
+        if batch.private:
+            return Totals(self.human, self.synthetic, self.lineage, self.private + pages)
+        human = pages if batch.maker == HUMAN else 0
+        lineage = self.lineage + pages * batch.lineage
+        return Totals(self.human + human, self.synthetic + pages - human, lineage, self.private)
 
 
 @dataclass(frozen=True)
@@ -123,8 +129,8 @@ class History:
     """What a corpus knows beside its pages, between two rounds."""
 
     round: int
-    batches: Sequence[tuple[int, int, int, int]]  # maker, generation, round, pages
-    totals: Sequence[tuple[int, int, float]]  # before each round: human and synthetic pages, and their lineages
+    batches: Sequence[tuple[int, int, int, bool, float, int]]  # the fields of Batch
+    totals: Sequence[tuple[int, int, float, int]]  # before each round: the fields of Totals
 
 
 class Corpus:
@@ -132,10 +138,11 @@ class Corpus:
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         # An image is published with 8 bits a channel, a vector exactly.
-        self._items = Column(np.uint8 if len(shape) == 3 else np.float64, shape)
-        self._columns = {name: Column(dtype) for name, dtype in COLUMNS.items()}
+        self.items = Items(np.uint8 if len(shape) == 3 else np.float64, shape)
+        self._columns = {name: Column(dtype) for name, dtype in OWN.items()}
+        self._of_batch = {name: Column(dtype) for name, dtype in OF_BATCH.items()}
         self._batch = Column(np.int32)
-        self._numbers: dict[tuple[int, int, int], int] = {}
+        self._numbers: dict[tuple[int, int, int, bool], int] = {}
         self.batches: list[Batch] = []
         self.round = ARCHIVE
         self._totals = [Totals()]  # of the pages before each round, from the archive on
@@ -145,76 +152,111 @@ class Corpus:
     def restored(cls, shape: tuple[int, ...], blocks: Iterable[Block], history: History) -> Corpus:
         """The corpus whose pages stand in ``blocks``, in their order, between two rounds."""
         corpus = cls(shape)
-        corpus.round, corpus.batches = history.round, [Batch(*row) for row in history.batches]
-        corpus._numbers = {(b.maker, b.generation, b.round): n for n, b in enumerate(corpus.batches)}
-        corpus._totals = [Totals(*row) for row in history.totals]
+        for row in history.batches:
+            corpus._add_batch(Batch(*row))
+        corpus.round, corpus._totals = history.round, [Totals(*row) for row in history.totals]
         corpus._open = corpus._totals[-1]
         for columns, items in blocks:
-            corpus._items.append(items, len(items))
-            for name in COLUMNS:
+            corpus.items.append(items)
+            for name in OWN:
                 corpus._columns[name].append(columns[name], len(items))
             corpus._batch.append(corpus._numbers_of(columns), len(items))
         return corpus
 
     def history_before(self, round: int) -> History:
         """What was known when a round began."""
-        batches = [(b.maker, b.generation, b.round, b.pages) for b in self.batches if b.round < round]
-        totals = [(t.human, t.synthetic, t.lineage) for t in self._totals[: round - ARCHIVE + 1]]
-        return History(round, batches, totals)
+        batches = [(b.maker, b.generation, b.round, b.private, b.lineage, b.pages) for b in self.batches]
+        totals = [(t.human, t.synthetic, t.lineage, t.private) for t in self._totals[: round - ARCHIVE + 1]]
+        return History(round, [batch for batch in batches if batch[2] < round], totals)
 
     def _numbers_of(self, columns: Mapping[str, Array]) -> Array:
         """The batch of each page, (pages,), by its columns."""
-        keys = np.stack([columns[name].astype(np.int64) for name in ("maker", "generation", "round")], axis=1)
+        keys = np.stack([columns[name].astype(np.int64) for name in ("maker", "generation", "round", "site")], axis=1)
+        keys[:, 3] = keys[:, 3] == NOWHERE
         found, which = np.unique(keys, axis=0, return_inverse=True)
-        return np.array([self._numbers[tuple(key)] for key in found.tolist()], dtype=np.int32)[which.reshape(-1)]
+        numbers = [self._numbers[maker, generation, round, bool(hidden)] for maker, generation, round, hidden in found]
+        return np.array(numbers, dtype=np.int32)[which.reshape(-1)]
 
     def __len__(self) -> int:
-        return len(self._items.rows)
-
-    @property
-    def items(self) -> Array:
-        """(pages, C, H, W) uint8 or (pages, D) float64."""
-        return self._items.rows
+        return len(self.items)
 
     def column(self, name: str) -> Array:
         """One of COLUMNS, (pages,)."""
-        return self._columns[name].rows
+        if name in OWN:
+            return self._columns[name].rows
+        return self._of_batch[name].rows[self._batch.rows]
 
-    def publish(self, items: Array, **columns: Any) -> None:
-        """Append pages of the open round; every column but ``round`` as an array or one value for all."""
-        if len(items) == 0:
-            return
+    def of(self, name: str, ids: Ids) -> Array:
+        """One of COLUMNS, of these pages, (N,)."""
+        if name in OWN:
+            return self._columns[name].rows[ids]
+        return self._of_batch[name].rows[self._batch.rows[ids]]
+
+    def publish(
+        self,
+        items: Array,
+        *,
+        label: Any,
+        site: Any,
+        author: Any,
+        maker: Any,
+        generation: Any,
+        lineage: Any,
+        marks: Any = 0,
+    ) -> None:
+        """Append pages of the open round; everything else as an array (pages,) or one value for all.
+
+        Pages at site NOWHERE, all or none of them, are private.
+        """
         n = len(items)
-        self._items.append(items, n)
-        self._batch.append(self._batches(n, columns["maker"], columns["generation"]), n)
-        self._open = self._open.with_(n, columns["maker"], columns["lineage"])
-        for name, column in self._columns.items():
-            column.append(self.round if name == "round" else columns[name], n)
+        if n == 0:
+            return
+        private = np.ndim(site) == 0 and int(site) == NOWHERE
+        self._batch.append(self._batches(n, maker, generation, lineage, private), n)
+        for name, value in {"label": label, "site": site, "author": author, "marks": marks}.items():
+            self._columns[name].append(value, n)
+        self.items.append(items)
 
-    def _batches(self, pages: int, maker: Any, generation: Any) -> Array | int:
+    def _batches(self, pages: int, maker: Any, generation: Any, lineage: Any, private: bool) -> Array | int:
         """The batch of each new page, (pages,), or of them all; a batch is counted as it grows."""
-        if np.ndim(maker) == np.ndim(generation) == 0:
-            return self._count(int(maker), int(generation), pages)
-        pairs = np.empty((pages, 2), np.int64)
-        pairs[:, 0], pairs[:, 1] = maker, generation
-        found, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
-        numbers = [self._count(int(m), int(g), int(n)) for (m, g), n in zip(found, counts, strict=True)]
-        return np.array(numbers)[which.reshape(-1)]
+        if np.ndim(maker) == np.ndim(generation) == np.ndim(lineage) == 0:
+            return self._count(int(maker), int(generation), private, float(lineage), pages)
+        keys = np.empty(pages, np.int64)
+        keys[:] = np.asarray(maker, np.int64) * 2**32 + np.asarray(generation, np.int64)
+        _, first, which, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+        each = (np.broadcast_to(value, pages)[first].tolist() for value in (maker, generation, lineage))
+        numbers = [self._count(m, g, private, float(made), n) for m, g, made, n in zip(*each, counts, strict=True)]
+        return np.array(numbers, dtype=np.int32)[which]
 
-    def _count(self, maker: int, generation: int, pages: int) -> int:
+    def _count(self, maker: int, generation: int, private: bool, lineage: float, pages: int) -> int:
         """The number of a batch of the open round, which has that many pages more."""
-        key = (maker, generation, self.round)
-        if key not in self._numbers:
-            self._numbers[key] = len(self.batches)
-            self.batches.append(Batch(*key))
-        number = self._numbers[key]
-        self.batches[number].pages += pages
+        key = (maker, generation, self.round, private)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._add_batch(Batch(*key, lineage=float(np.float32(lineage))))
+        batch = self.batches[number]
+        batch.pages += int(pages)
+        self._open = self._open.with_(batch, int(pages))
+        return number
+
+    def _add_batch(self, batch: Batch) -> int:
+        number = len(self.batches)
+        self._numbers[batch.maker, batch.generation, batch.round, batch.private] = number
+        self.batches.append(batch)
+        for name, column in self._of_batch.items():
+            column.append(getattr(batch, name), 1)
         return number
 
     def count_batches(self, ids: Ids) -> dict[int, int]:
         """How many of these pages are of each batch, those without any left out."""
         counts = np.bincount(self._batch.rows[ids])
         return {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
+
+    def private_of(self, author: int) -> Ids:
+        """The private pages of an author that were there when the open round began."""
+        end = self._before(self.round).rows
+        own = (self.column("site")[:end] == NOWHERE) & (self.column("author")[:end] == author)
+        return np.flatnonzero(own)
 
     def close(self) -> None:
         """End the open round: its pages become visible in the next."""
@@ -232,21 +274,24 @@ class Corpus:
 
     def visible(self, retention: Retention) -> Ids:
         """The pages that can be read in the open round, in order of publication."""
-        end = self._before(self.round).pages
+        now = self._before(self.round)
+        end = now.rows
         first_human, first_synthetic = (
-            0 if kept is None else self._before(self.round - kept).pages
+            0 if kept is None else self._before(self.round - kept).rows
             for kept in (retention.human_rounds, retention.synthetic_rounds)
         )
         start = min(first_human, first_synthetic)
         ids = np.arange(start, end)
+        if now.private:
+            ids = ids[self.column("site")[start:end] != NOWHERE]
         if first_human == first_synthetic:
             return ids
-        human = self.column("maker")[start:end] == HUMAN
+        human = self.of("maker", ids) == HUMAN
         return ids[ids >= np.where(human, first_human, first_synthetic)]
 
     def since(self, round: int) -> int:
         """The number of the first page of a round, or of the next one that has any."""
-        return self._before(round).pages
+        return self._before(round).rows
 
     def _before(self, round: int) -> Totals:
         """The totals of the pages that are older than a round."""

@@ -1,0 +1,92 @@
+"""The items of all pages: rows that are added at the end and never change, in blocks of which no one ever moves.
+
+Blocks double in size up to 64 MB. Those beyond ``IN_MEMORY`` bytes lie in a file without a name that is mapped into
+memory, so that a web of images may be larger than the machine's memory; the system's own cache decides which of them
+are at hand. The file lies where temporary files do (TMPDIR) and is gone with the process.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+FIRST_ROWS = 1024
+LARGEST_BLOCK = 64 * 2**20  # bytes
+IN_MEMORY = 2**30  # bytes
+
+
+class Items:
+    """(n, ...) of one type. Read by positions, a mask or a slice, it gives an array; nobody writes into it."""
+
+    def __init__(self, dtype: Any, shape: tuple[int, ...], in_memory: int = IN_MEMORY) -> None:
+        self.dtype, self._shape, self._in_memory = np.dtype(dtype), shape, in_memory
+        self._blocks: list[Array] = []
+        self._starts: list[int] = [0]  # of each block, and of the one to come
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self._n, *self._shape)
+
+    @property
+    def item_bytes(self) -> int:
+        return math.prod(self._shape) * self.dtype.itemsize
+
+    def append(self, rows: Array) -> None:
+        done = 0
+        while done < len(rows):
+            if self._n == self._starts[-1]:
+                self._grow()
+            room = min(self._starts[-1] - self._n, len(rows) - done)
+            start = self._n - self._starts[-2]
+            self._blocks[-1][start : start + room] = rows[done : done + room]
+            self._n += room
+            done += room
+
+    def __getitem__(self, which: Any) -> Array:
+        if isinstance(which, slice):
+            return self._rows(*which.indices(self._n))
+        ids = np.asarray(which)
+        ids = np.flatnonzero(ids) if ids.dtype == bool else ids
+        if len(self._blocks) == 1:
+            return self._blocks[0][: self._n][ids]
+        found = np.empty((len(ids), *self._shape), self.dtype)
+        block = np.searchsorted(self._starts, ids, "right") - 1
+        for number in np.unique(block):
+            here = block == number
+            found[here] = self._blocks[number][ids[here] - self._starts[number]]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self[:], dtype=dtype)
+
+    def _rows(self, first: int, end: int, by: int) -> Array:
+        """From first to end: a view, where one block holds them."""
+        parts = [
+            block[max(0, first - start) : max(0, end - start)]
+            for block, start in zip(self._blocks, self._starts, strict=False)
+            if start < end and first < start + len(block)
+        ]
+        if len(parts) == 1:
+            return parts[0][::by]
+        return np.concatenate([np.empty((0, *self._shape), self.dtype), *parts])[::by]
+
+    def _grow(self) -> None:
+        """One block more."""
+        rows = min(FIRST_ROWS << len(self._blocks), max(1, LARGEST_BLOCK // max(1, self.item_bytes)))
+        shape = (rows, *self._shape)
+        if self._starts[-1] * self.item_bytes < self._in_memory:
+            self._blocks.append(np.empty(shape, self.dtype))
+        else:
+            with tempfile.TemporaryFile(prefix="ecosystem-") as file:
+                self._blocks.append(np.memmap(file, self.dtype, "w+", shape=shape))
+        self._starts.append(self._starts[-1] + rows)
