@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ecosystem.agents.provider import Provenance
 from ecosystem.errors import RecordError
+from ecosystem.models import guided
 from ecosystem.models.base import Saved
 from ecosystem.models.jobs import Trained
 from ecosystem.records import PageBlock, SeedRecord, slug, sync, temporary
@@ -127,6 +128,7 @@ def _state(world: World, mark: Mark, kept: Kept, within: Within) -> dict[str, An
         "blocks": [block.as_json() for block in kept.blocks],
         "lines": {"bytes": kept.lines, "sha256": kept.lines_sha256},
         "seconds": kept.seconds,
+        "memory": sorted(mark.memory),
         "providers": {name: _provider(was) for name, was in zip(names, mark.providers, strict=True)},
         "within": {"done": {name: trained.loss for name, trained in within.done.items()}, "half": list(within.half)},
     }
@@ -148,6 +150,8 @@ def _tensors(mark: Mark, within: Within) -> Iterator[tuple[str, Tensor]]:
     parts = [(f"{i}", was.generator.saved()) for i, was in enumerate(mark.providers) if was.generator is not None]
     parts += [(f"done {i}", trained.generator.saved()) for i, trained in enumerate(within.done.values())]
     parts += [(f"half {i}", saved) for i, saved in enumerate(within.half.values())]
+    memory = enumerate(sorted(mark.memory.items()))
+    parts += [(f"memory {i}", {n: torch.from_numpy(a) for n, a in arrays.items()}) for i, (_, arrays) in memory]
     return ((f"{whose}/{name}", value) for whose, saved in parts for name, value in saved.items())
 
 
@@ -261,7 +265,11 @@ def _mark(world: World, state: dict[str, Any], tensors: Mapping[str, Tensor]) ->
         providers.append(
             ProviderMark(row["generation"], generator, provenance, row["loss"], row["trained_in"], row["stopped"])
         )
-    return Mark(state["round"], state["used_humans"], state["pages"], tuple(providers))
+    memory = {
+        whose: {name: value.cpu().numpy() for name, value in _whose(f"memory {number}", tensors).items()}
+        for number, whose in enumerate(state["memory"])
+    }
+    return Mark(state["round"], state["used_humans"], state["pages"], tuple(providers), memory)
 
 
 def _within(world: World, state: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Trained | Saved]:
@@ -274,7 +282,8 @@ def _within(world: World, state: dict[str, Any], tensors: Mapping[str, Tensor]) 
 
 
 def _restored(world: World, provider: str, saved: Saved) -> Any:
-    return world.question.cards[provider].model.restored(saved, world.humans.shape, world.humans.classes)
+    family = world.question.cards[provider.partition("/")[0]].model
+    return guided.restored(family, saved, world.humans.shape, world.humans.classes)
 
 
 def _whose(whose: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,16 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecosystem import metrics
+from ecosystem import coevolution, metrics
 from ecosystem.documents import Route, shown, suggest
 from ecosystem.humans import Humans
 from ecosystem.humans.files import folder
 from ecosystem.models import ClosedForm, Diffusion, FlowMatching, Gaussian, Mixture, cards
 from ecosystem.models.nets import UNetSettings
-from ecosystem.web.detectors import Detector
-from ecosystem.web.rewards import ClassConfidence, Distance, needs_classifier
+from ecosystem.web.detectors import Detector, Verifier
+from ecosystem.web.rewards import FIXED, ClassConfidence, ClassTaste, Distance, Reward, needs_classifier
 
 if TYPE_CHECKING:
+    from ecosystem.agents.creator import CreatorSettings
     from ecosystem.models.cards import Card
     from ecosystem.scenarios import Claim, Question, Scenario, Than
 
@@ -30,6 +31,9 @@ Finding = tuple[Route, str, str]  # place, problem, remedy
 # Numbers that are counted, not measured: of the web and of each provider.
 WEB_COUNTS = ("pages", "synthetic-share", "lineage")
 PROVIDER_COUNTS = ("lambda", "synthetic-share", "lineage", "vote-share", "data-set-pages")
+OF_CREATORS = ("active", "adopted-share", "reservoir-left")
+OF_SCRAPERS = ("tpr", "fpr", "auc", "good-share-before", "good-share-after", "reward-before", "reward-after")
+COEVOLUTION = (*coevolution.WEB, *coevolution.OF_USERS, *coevolution.OF_PROVIDERS)
 VERDICTS = ("stable", "improving", "degrading", "collapsed")
 
 
@@ -67,6 +71,7 @@ def of_scenario(scenario: Scenario, found: Mapping[str, Card]) -> Iterator[Findi
     humans = scenario.humans.open()
     yield from _size_checks(scenario, humans)
     yield from _reward_checks(scenario, humans)
+    yield from _market_checks(scenario, humans)
     yield from _metric_checks(scenario, humans)
     yield from _model_checks(scenario, humans, found)
 
@@ -93,9 +98,15 @@ def _paths(scenario: Scenario) -> Iterator[tuple[Route, Path]]:
     root = getattr(scenario.humans, "root", None)
     if root is not None:
         yield ("humans", "root"), folder(root)
-    for number, provider in enumerate(scenario.providers):
+    if scenario.web.sites.file is not None:
+        yield ("web", "sites", "file"), Path(scenario.web.sites.file)
+    entering: list[tuple[Route, Any]] = [(("providers", n), provider) for n, provider in enumerate(scenario.providers)]
+    for number, event in enumerate(scenario.events):
+        added = event.add.providers if event.add else ()
+        entering += [(("events", number, "add", "providers", n), provider) for n, provider in enumerate(added)]
+    for route, provider in entering:
         if provider.model is not None and cards.is_path(provider.model):
-            yield ("providers", number, "model"), cards.path_of(provider.model)
+            yield (*route, "model"), cards.path_of(provider.model)
 
 
 def _followed(path: Path) -> Path | None:
@@ -117,6 +128,11 @@ def of_question(question: Question) -> Iterator[Finding]:
     if not any(_human_size_checks(question.scenario)):
         yield from _reservoir_checks(question)
     yield from _reward_metric_checks(question)
+
+
+def _is_steady(group: CreatorSettings) -> bool:
+    """Whether it is known before the run how many human pages a group will publish."""
+    return group.attention is None and group.adoption is None and group.reservoir is None
 
 
 def _name_checks(scenario: Scenario) -> Iterator[Finding]:
@@ -148,6 +164,17 @@ def _reference_checks(scenario: Scenario) -> Iterator[Finding]:
                 yield route, f"there is no provider `{shown(name)}`", suggest(name, providers)
         if group.providers == ():
             yield route, "the group asks nobody", "null means all providers"
+    for number, provider in enumerate(scenario.providers):
+        if provider.distil is not None and provider.distil.of not in providers:
+            name, place = provider.distil.of, ("providers", number, "distil", "of")
+            yield place, f"there is no provider `{shown(name)}`", suggest(name, providers)
+        elif provider.distil is not None and provider.distil.of == provider.name:
+            yield ("providers", number, "distil", "of"), f"`{provider.name}` has nothing to distil from itself", ""
+    for number, creator in enumerate(scenario.creators):
+        asked = creator.adoption.provider if creator.adoption else None
+        if asked is not None and asked not in providers:
+            place = ("creators", number, "adoption", "provider")
+            yield place, f"there is no provider `{shown(asked)}`", suggest(asked, providers)
     makers = ["human", *providers]
     for number, scraper in enumerate(scenario.scrapers):
         for name in scraper.take or ():
@@ -178,6 +205,8 @@ def _first_round_checks(scenario: Scenario) -> Iterator[Finding]:
             yield ("scrapers", number, "take"), problem, remedy
         elif isinstance(scraper.filter, Detector) and scraper.filter.fpr == 1.0:
             yield ("scrapers", number, "filter", "fpr"), problem, "set a false-positive rate below 1"
+        elif scraper.quality is not None and scraper.quality.keep == 0.0:
+            yield ("scrapers", number, "quality", "keep"), problem, "keep a share above 0"
 
 
 def _names(groups: tuple[Any, ...]) -> list[str]:
@@ -235,10 +264,12 @@ def _reservoir_checks(question: Question) -> Iterator[Finding]:
     if humans.pool_size is None:
         return
     starts = sorted({0, *(start for start in question.policies if start < scenario.rounds)})
+    # What attention, adoption or a reservoir leave of it is not known before; a run that wants too much says so.
     fresh = sum(
-        (end - start) * sum(c.count * c.pages_per_round for c in question.at(start).creators)
+        (end - start) * sum(c.count * c.pages_per_round for c in question.at(start).creators if _is_steady(c))
         for start, end in zip(starts, [*starts[1:], scenario.rounds], strict=True)
     )
+    fresh += sum(provider.reserve or 0 for provider in question.providers)
     if scenario.web.archive + fresh > humans.pool_size:
         problem = f"{scenario.web.archive:,} human pages are wanted"
         if fresh:
@@ -247,11 +278,54 @@ def _reservoir_checks(question: Question) -> Iterator[Finding]:
         yield ("web", "archive"), f"{problem}, but `{humans.name}` has {humans.pool_size:,}", remedy
 
 
+def _rewards(scenario: Scenario) -> Iterator[tuple[Route, Reward]]:
+    """All that anybody goes by, and where."""
+    for number, group in enumerate(scenario.users):
+        if group.reward is not None:
+            yield ("users", number, "reward"), group.reward
+        if group.adversary is not None and group.adversary.reward is not None:
+            yield ("users", number, "adversary", "reward"), group.adversary.reward
+    for number, scraper in enumerate(scenario.scrapers):
+        if scraper.quality is not None:
+            yield ("scrapers", number, "quality", "reward"), scraper.quality.reward
+
+
+def _market_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
+    """Of users' prompts, tastes and providers, and of what scrapers look at."""
+    for number, group in enumerate(scenario.users):
+        route: Route = ("users", number)
+        weights = getattr(group.prompts, "weights", None)
+        if weights is not None and (len(weights) != humans.classes or sum(weights) <= 0):
+            problem = f"`{humans.name}` has {humans.classes:,} classes, and there are {len(weights):,} weights"
+            if len(weights) == humans.classes:
+                problem = "all weights are 0"
+            yield (*route, "prompts", "weights"), problem, "one a class, some of them above 0"
+        if group.taste_drift and (group.reward is None or isinstance(group.reward, FIXED)):
+            remedy = "use a reward of kind class-taste or distance"
+            yield (*route, "taste_drift"), "this group has no taste that could move", remedy
+        if group.adversary is not None and group.reward is None and group.adversary.reward is None:
+            yield (*route, "adversary"), "there is no reward to vote against", "add a `reward`, here or to the group"
+        if group.provider_choice is not None and group.candidates == "across-providers":
+            problem = "with a provider_choice each user asks one provider a round"
+            yield (*route, "candidates"), problem, "use one-provider, or leave provider_choice out"
+        if group.provider_choice is not None and group.reward is None:
+            yield (*route, "provider_choice"), "nothing is experienced without a reward", "add a `reward`"
+    for number, scraper in enumerate(scenario.scrapers):
+        if isinstance(scraper.filter, Verifier) and humans.known_classes < 2:
+            problem = f"nobody can tell good from bad of `{humans.name}`: it has no classifier"
+            yield ("scrapers", number, "filter"), problem, "use another filter"
+        for fault in scraper.quality.faults() if scraper.quality is not None else ():
+            yield ("scrapers", number, "quality"), fault, ""
+
+
 def _reward_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
     images = len(humans.shape) == 3
-    for number, group in enumerate(scenario.users):
-        route = ("users", number, "reward")
-        reward = group.reward
+    for route, reward in _rewards(scenario):
+        if isinstance(reward, ClassTaste) and humans.known_classes > 1:
+            weights = reward.weights
+            if len(weights) != humans.known_classes or sum(weights) <= 0:
+                problem = f"a taste needs a weight for each of {humans.known_classes:,} classes, some of them above 0"
+                yield (*route, "weights"), problem, ""
         if needs_classifier(reward) and humans.known_classes < 2:
             yield route, f"there is no classifier for `{humans.name}`", "use `kind: distance` on vectors"
         elif isinstance(reward, ClassConfidence) and reward.class_ >= humans.known_classes:
@@ -277,19 +351,41 @@ def _metric_checks(scenario: Scenario, humans: Humans) -> Iterator[Finding]:
         route = ("claims", number)
         yield from _claim_checks(route, claim, scenario)
         if claim.is_ not in VERDICTS:
-            yield from _claimed_metric_checks(route, claim, measured, fit)
+            yield from _claimed_metric_checks(route, claim, scenario, measured, fit)
 
 
-def _claimed_metric_checks(route: Route, claim: Claim, measured: list[str], fit: list[str]) -> Iterator[Finding]:
-    known = [*PROVIDER_COUNTS, *measured] if claim.of else list(WEB_COUNTS)
+def _known_of(name: str | None, scenario: Scenario, measured: list[str]) -> list[str]:
+    """What can be claimed of the web (None), of a provider or of a group."""
+    watched = scenario.coevolution
+    if name is None:
+        return [*WEB_COUNTS, *(coevolution.WEB if watched else ())]
+    told = {"creators": OF_CREATORS, "scrapers": OF_SCRAPERS, "users": tuple(coevolution.OF_USERS) if watched else ()}
+    for part, words in told.items():
+        if name in ever(scenario, part):
+            return [*words, *(("refused",) if part != "scrapers" else ())]
+    return [*PROVIDER_COUNTS, *measured, *(coevolution.OF_PROVIDERS if watched else ())]
+
+
+def ever(scenario: Scenario, part: str) -> list[str]:
+    """The names of the groups of a kind that are ever there."""
+    added = [group for event in scenario.events if event.add for group in getattr(event.add, part)]
+    return _names((*getattr(scenario, part), *added))
+
+
+def _claimed_metric_checks(
+    route: Route, claim: Claim, scenario: Scenario, measured: list[str], fit: list[str]
+) -> Iterator[Finding]:
+    known = _known_of(claim.of, scenario, measured)
     name = claim.metric
     if name is None:
         yield route, "`metric` is missing", f"one of: {', '.join(known)}"
     elif name not in known and claim.of is None and name in (*PROVIDER_COUNTS, *fit):
         problem = f"`{name}` is no number of the web, but of a provider"
         yield (*route, "metric"), problem, "add `of` with a provider's name"
-    elif name not in known and name in fit:
+    elif name not in known and name in fit and claim.of in ever(scenario, "providers"):
         yield (*route, "metric"), f"`{name}` is not measured", "add it to `metrics`"
+    elif name not in known and not scenario.coevolution and name in COEVOLUTION:
+        yield (*route, "metric"), f"`{name}` is not measured", "add `coevolution: true`"
     elif name not in known:
         whose = f"of `{shown(claim.of)}`" if claim.of else "of the web (a claim without `of`)"
         yield (*route, "metric"), f"there is no metric `{shown(name)}` {whose}", suggest(name, known)
@@ -306,10 +402,13 @@ _EXAMPLES = {"within": "within: 2.0", "factor": "factor: 2.0", "than": "than: {o
 
 
 def _claim_checks(route: Route, claim: Claim, scenario: Scenario) -> Iterator[Finding]:
-    providers, than = _names(scenario.providers), claim.than
+    providers, than = ever(scenario, "providers"), claim.than
+    groups = [name for part in ("users", "creators", "scrapers") for name in ever(scenario, part)]
     for place, name in (("of", claim.of), ("than", than.of if than else None)):
-        if name is not None and name not in providers:
-            yield (*route, place), f"there is no provider `{shown(name)}`", suggest(name, providers)
+        if name is not None and name not in (*providers, *groups):
+            yield (*route, place), f"there is no provider `{shown(name)}`", suggest(name, [*providers, *groups])
+    if claim.is_ in VERDICTS and claim.of in groups:
+        yield (*route, "of"), f"a verdict is a provider's, and `{claim.of}` is none", suggest(str(claim.of), providers)
     given = [key for key in _EXAMPLES if getattr(claim, key) is not None]
     wanted = _WITH.get(claim.is_, ())
     for key in given:
@@ -348,9 +447,7 @@ def _than_checks(route: Route, claim: Claim, than: Than, scenario: Scenario) -> 
 def _reward_metric_checks(question: Question) -> Iterator[Finding]:
     """A reward is measured of a provider when users with a reward ask it."""
     policies = [question.scenario, *question.policies.values()]
-    rewarded = {
-        p.name for p in question.scenario.providers for s in policies if any(g.reward for g in s.groups_of(p.name))
-    }
+    rewarded = {p.name for p in question.providers for s in policies if any(g.reward for g in s.groups_of(p.name))}
     remedy = "give them a `reward`"
     tastes = any(group.reward for s in policies for group in s.users)
     for number, name in enumerate(question.scenario.metrics or ()):
@@ -359,7 +456,7 @@ def _reward_metric_checks(question: Question) -> Iterator[Finding]:
     for number, claim in enumerate(question.scenario.claims):
         than = claim.than.of if claim.than else None
         for of in (claim.of, than):
-            known = of in _names(question.scenario.providers)
+            known = of in _names(question.providers)
             if known and claim.metric in ("reward", "reward-variance") and of not in rewarded:
                 problem = f"`{claim.metric}` of `{of}` cannot be measured: no users with a reward ask it"
                 yield ("claims", number, "metric"), problem, remedy
@@ -370,6 +467,10 @@ def _model_checks(scenario: Scenario, humans: Humans, found: Mapping[str, Card])
         card = found.get(provider.name)
         if card is None:
             continue
+        if provider.negative_guidance is not None and not card.model.takes_guidance:
+            problem = f"a model of family {card.model.family} has no score that guidance could extrapolate"
+            remedy = "use a gaussian, a diffusion or a flow-matching model"
+            yield ("providers", number, "negative_guidance"), problem, remedy
         route: Route = ("providers", number, "model" if provider.card is None else "card")
         if isinstance(card.model, ClosedForm):
             yield from _covariance_checks(route, provider.name, card.model, humans)

@@ -68,7 +68,7 @@ def of(
     question: Question, seeds: Sequence[int], provider: str, size: float, told: Callable[[int], None] = lambda _: None
 ) -> Contraction:
     """``provider``: "" is the first. ``size`` is |delta|, in units of x. Raises ScenarioError."""
-    names = [p.name for p in question.scenario.providers]
+    names = [p.name for p in question.providers]
     name = provider or names[0]
     if name not in names:
         raise ScenarioError(f"there is no provider `{name}`; the scenario has {', '.join(names)}.")

@@ -30,6 +30,7 @@ class _Web(TypedDict):
     synthetic_share: float
     lineage: float
     published: list[Annotated[tuple[_Count, str, _Generation, _Count], Strict(False)]]
+    measured: NotRequired[dict[str, float]]
 
 
 # "lambda" is a Python keyword.
@@ -63,6 +64,7 @@ class _Line(TypedDict):
     ballots: _Count
     classifier_accuracy: float | None
     providers: dict[str, _Provider]
+    agents: NotRequired[dict[str, dict[str, float]]]
 
 
 _LINES: TypeAdapter[Any] = TypeAdapter(list[_Line], config=ConfigDict(strict=True, allow_inf_nan=False))

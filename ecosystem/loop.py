@@ -397,6 +397,8 @@ def round_line(world: World, told: int = 0) -> Line:
     """The round just closed, as one line of metrics.jsonl; ``told`` batches of pages stand in earlier ones."""
     shown = world.corpus.shown(world.settings.web.retention)
     ballots = sum(world.votes.values())
+    agents = {"agents": world.told} if world.told else {}
+    measured = {"measured": world.measured} if world.measured else {}
     return {
         "round": world.round - 1,
         "web": {
@@ -409,10 +411,12 @@ def round_line(world: World, told: int = 0) -> Line:
                 [number, world.maker_name(batch.maker), batch.generation, batch.pages]
                 for number, batch in enumerate(world.corpus.batches[told:], told)
             ],
+            **measured,
         },
         "ballots": ballots,
         "classifier_accuracy": world.judge.accuracy if world.judge else None,
         "providers": {p.name: _provider_line(world, p, ballots) for p in world.providers},
+        **agents,
     }
 
 

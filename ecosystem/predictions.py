@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecosystem.agents.scraper import ScraperSettings, UniformCrawl
+from ecosystem.agents.scraper import ScraperSettings
 from ecosystem.agents.user import UserSettings
 from ecosystem.distribution import Distribution
 from ecosystem.errors import AssumptionError
@@ -39,7 +39,8 @@ from ecosystem.theory import curation, gaussian, identities
 from ecosystem.theory.flow import DataFlow
 from ecosystem.web.choice import Luce, Uniform
 from ecosystem.web.corpus import Retention
-from ecosystem.web.detectors import Detector
+from ecosystem.web.crawls import UniformCrawl
+from ecosystem.web.detectors import Detector, Everything, Watermark
 
 MANY = 10  # pages of an outcome, so that chance hardly loses it
 
@@ -146,14 +147,27 @@ def _worlds(question: Question) -> list[Scenario]:
 def _looks(group: UserSettings) -> bool:
     """Whether the pages of a group are chosen by what is on them."""
     chooses = group.k > 1 and group.publish == "winner" and not isinstance(group.choice, Uniform)
-    return chooses and group.reward is not None
+    return chooses and (group.reward is not None or group.adversary is not None)
 
 
 def _known(question: Question) -> Distribution | None:
     """The human distribution, where every page is of one class and any page is as likely to be crawled."""
     humans = question.scenario.humans.open()
-    uniform = all(isinstance(s.crawl, UniformCrawl) for world in _worlds(question) for s in world.scrapers)
-    return humans.distribution if uniform and humans.classes == 1 and len(humans.shape) == 1 else None
+    simple = all(_simple(world) for world in _worlds(question)) and humans.classes == 1 and len(humans.shape) == 1
+    return humans.distribution if simple else None
+
+
+def _simple(world: Scenario) -> bool:
+    """Whether any page of a batch is as likely to be in a data set, each time anew, whatever is on it."""
+    counted = all(p.correction is None and p.negative_guidance is None for p in world.providers)
+    unbound = world.web.capacity is None and all(group.provider_choice is None for group in world.users)
+    return counted and unbound and all(_takes_any(scraper) for scraper in world.scrapers)
+
+
+def _takes_any(scraper: ScraperSettings) -> bool:
+    stages = (scraper.quality, scraper.near_duplicates, scraper.balance, scraper.resample)
+    blind = isinstance(scraper.filter, Everything | Detector | Watermark)
+    return isinstance(scraper.crawl, UniformCrawl) and blind and all(stage is None for stage in stages)
 
 
 def _families(question: Question, *families: type) -> bool:
@@ -178,11 +192,11 @@ class Fitted:
 def _flow(question: Question, lines: Sequence[Line], flow: DataFlow) -> Iterator[tuple[str, Fitted]]:
     """Every training in its order, while the flow follows what was published."""
     groups: dict[int, int] = {}  # number of a batch -> of a group
-    newest: dict[str, Fitted] = {}
+    models: dict[tuple[str, int], Fitted] = {}  # by provider and generation
     for line in lines:
         settings = question.at(line["round"])
-        batches = {number: (maker, pages) for number, maker, _, pages in line["web"]["published"]}
-        groups |= {number: flow.human(pages) for number, (maker, pages) in batches.items() if maker == "human"}
+        batches = {number: (maker, generation, n) for number, maker, generation, n in line["web"]["published"]}
+        groups |= {number: flow.human(pages) for number, (maker, _, pages) in batches.items() if maker == "human"}
         crawled: dict[str, int] = {}  # scraper -> the first model that trained on what it brought
         for name, row in line["providers"].items():
             if "trained" not in row:
@@ -197,19 +211,19 @@ def _flow(question: Question, lines: Sequence[Line], flow: DataFlow) -> Iterator
                 same_as=crawled.get(scraper),
             )
             crawled.setdefault(scraper, fitted)
-            newest[name] = Fitted(fitted, by_batch)
-            yield name, newest[name]
-        for number, (maker, pages) in batches.items():
+            models[name, row["generation"]] = Fitted(fitted, by_batch)
+            yield name, models[name, row["generation"]]
+        for number, (maker, generation, pages) in batches.items():
             if maker != "human":
                 bias = settings.provider(maker).sampling_bias
-                groups[number] = flow.publish(newest[maker].model, pages, sampling_bias=bias)
+                groups[number] = flow.publish(models[maker, generation].model, pages, sampling_bias=bias)
 
 
 def _moments(question: Question, lines: Sequence[Line]) -> Values:
     known = _known(question)
     assert known is not None
     flow = DataFlow(float(known.variance.mean()))
-    found: Values = {(p.name, m): [] for p in question.scenario.providers for m in ("model-variance", "mean-error")}
+    found: Values = {(p.name, m): [] for p in question.providers for m in ("model-variance", "mean-error")}
     for name, fitted in _flow(question, lines, flow):
         found[name, "model-variance"].append(flow.variance(fitted.model))
         found[name, "mean-error"].append(flow.mean_square(fitted.model))
@@ -220,7 +234,7 @@ def _heterozygosity(question: Question, lines: Sequence[Line]) -> Values:
     known = _known(question)
     assert known is not None
     flow = DataFlow(1.0, 0.0 if known.mass is None else float(np.square(known.mass).sum()))
-    found: Values = {(p.name, "heterozygosity"): [] for p in question.scenario.providers}
+    found: Values = {(p.name, "heterozygosity"): [] for p in question.providers}
     for name, fitted in _flow(question, lines, flow):
         found[name, "heterozygosity"].append(flow.variance(fitted.model))
     return found
@@ -233,7 +247,7 @@ def _replaced(question: Question, lines: Sequence[Line]) -> Values:
     """log-std and gaussian-w2, up to the first training set that is not the model's own last pages alone."""
     std = float(getattr(question.scenario.humans, "std", 1.0))
     found: Values = {}
-    for provider in question.scenario.providers:
+    for provider in question.providers:
         model = question.cards[provider.name].model
         assert isinstance(model, Gaussian)
         sets = list(_own_last_pages(provider.name, lines))
@@ -280,7 +294,11 @@ def _curates(question: Question) -> bool:
         return False
     groups = [group for world in _worlds(question) for group in world.users if _looks(group)]
     return bool(groups) and all(
-        isinstance(group.choice, Luce) and (group.candidates == "one-provider" or group.k == 1) for group in groups
+        isinstance(group.choice, Luce)
+        and (group.candidates == "one-provider" or group.k == 1)
+        and not group.taste_drift
+        and group.reward is not None
+        for group in groups
     )
 
 
@@ -293,10 +311,10 @@ def _curated(question: Question, lines: Sequence[Line]) -> Values:
     assert known is not None and known.mass is not None and known.atoms is not None
     batches: dict[int, NDArray[np.float64]] = {}
     newest: dict[str, NDArray[np.float64]] = {}
-    found: Values = {(p.name, "mean-exp-reward"): [] for p in question.scenario.providers}
+    found: Values = {(p.name, "mean-exp-reward"): [] for p in question.providers}
     for line in lines:
-        published = {number: maker for number, maker, _, _ in line["web"]["published"]}
-        batches |= {number: known.mass for number, maker in published.items() if maker == "human"}
+        published = {number: (maker, generation) for number, maker, generation, _ in line["web"]["published"]}
+        batches |= {number: known.mass for number, (maker, _) in published.items() if maker == "human"}
         settings = question.at(line["round"])
         for name, row in line["providers"].items():
             if "trained" in row:
@@ -310,7 +328,7 @@ def _curated(question: Question, lines: Sequence[Line]) -> Values:
                 if reward is not None and not rare:
                     expected = float(newest[name] @ np.exp(reward.score(known.atoms, None)))
                 found[name, "mean-exp-reward"].append(expected)
-        for number, maker in published.items():
+        for number, (maker, _) in published.items():
             if maker != "human":
                 batches[number] = _published(settings, maker, newest[maker], known.atoms)
     return found
@@ -327,7 +345,13 @@ def _published(settings: Scenario, maker: str, p: NDArray[np.float64], atoms: ND
         chosen = p
         if _looks(group):
             assert isinstance(group.choice, Luce) and group.reward is not None
-            chosen = curation.chosen(p, group.reward.score(atoms, None) / group.choice.temperature, group.k)
+            rewards = group.reward.score(atoms, None) / group.choice.temperature
+            chosen = curation.chosen(p, rewards, group.k)
+            if group.adversary is not None:
+                theirs = group.adversary.reward
+                against = -rewards if theirs is None else theirs.score(atoms, None) / group.choice.temperature
+                share = group.adversary.share
+                chosen = (1 - share) * chosen + share * curation.chosen(p, against, group.k)
         total, pages = total + share * chosen, pages + share
     return total / pages
 
@@ -339,7 +363,7 @@ def _detects(question: Question) -> bool:
     worlds = _worlds(question)
     scrapers = [s for world in worlds for s in world.scrapers]
     # What is crawled is what stood on record when the round before closed, unless the web then forgets otherwise.
-    one_web = all(world.web.retention == worlds[0].web.retention for world in worlds)
+    one_web = all(world.web.retention == worlds[0].web.retention and world.web.capacity is None for world in worlds)
     detector = any(isinstance(s.filter, Detector) for s in scrapers)
     return one_web and detector and all(_reads_the_web(s) for s in scrapers)
 
@@ -347,12 +371,12 @@ def _detects(question: Question) -> bool:
 def _reads_the_web(scraper: ScraperSettings) -> bool:
     """Whether it would take anything on the web, any page as likely as another, or else looks for no detector."""
     whole = scraper.take is None and scraper.window_rounds is None and scraper.retention == Retention()
-    return isinstance(scraper.crawl, UniformCrawl) and (whole or not isinstance(scraper.filter, Detector))
+    return _takes_any(scraper) and (whole or not isinstance(scraper.filter, Detector))
 
 
 def _detected(question: Question, lines: Sequence[Line]) -> Values:
     """Of the providers that are behind a detector in some round; None at what they trained without it."""
-    worlds, names = _worlds(question), [p.name for p in question.scenario.providers]
+    worlds, names = _worlds(question), [p.name for p in question.providers]
     behind = [name for name in names if any(_detector(world, name) for world in worlds)]
     found: Values = {(name, "synthetic-share"): [] for name in behind}
     share = 0.0  # of the web that is crawled: only the archive, at first
@@ -368,7 +392,8 @@ def _detected(question: Question, lines: Sequence[Line]) -> Values:
 
 def _detector(world: Scenario, provider: str) -> Detector | None:
     """What the provider's scraper leaves pages out by, if it is a detector."""
-    filter = world.scraper_for(world.provider(provider)).filter
+    settings = world.found_provider(provider)
+    filter = world.scraper_for(settings).filter if settings is not None else None
     return filter if isinstance(filter, Detector) else None
 
 

@@ -44,6 +44,7 @@ from ecosystem.humans import HumanSource
 from ecosystem.models import cards
 from ecosystem.models.cards import Card
 from ecosystem.settings import Count, Name, NonNegative, Positive, PositiveFloat, Settings
+from ecosystem.web.admission import Admission
 from ecosystem.web.corpus import Retention
 from ecosystem.web.sites import SitesSettings
 
@@ -85,14 +86,32 @@ class WebSettings(Settings):
     archive: Count = 1000  # human pages before round 0
     sites: SitesSettings = SitesSettings()
     retention: Retention = Retention()
+    capacity: Positive | None = None  # pages that a site shows, the newest; null: all of them
+    admission: Admission | None = None  # null: every site takes whatever is published
+
+
+@dataclass(frozen=True)
+class Added(Settings):
+    """Groups that enter."""
+
+    creators: tuple[CreatorSettings, ...] = ()
+    users: tuple[UserSettings, ...] = ()
+    scrapers: tuple[ScraperSettings, ...] = ()
+    providers: tuple[ProviderSettings, ...] = ()
 
 
 @dataclass(frozen=True)
 class Event(Settings):
-    """From round ``at`` on, the policies under ``set`` have new values."""
+    """From round ``at`` on, the policies under ``set`` have new values.
+
+    Groups under ``add`` have entered, and those named in ``remove``, as `providers.beta`, have left: what they
+    published stays. A name that has left does not come back.
+    """
 
     at: Count
-    set: dict[str, JsonValue]
+    set: dict[str, JsonValue] | None = None
+    add: Added | None = None
+    remove: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +179,7 @@ class Scenario(Settings):
     metrics: tuple[str, ...] | None = None
     claims: tuple[Claim, ...] = ()
     evaluation: EvaluationSettings = EvaluationSettings()
+    coevolution: bool = False  # measure what providers and groups of users do to one another, every round
     record_pages: bool = True  # false: what was published is counted, not kept
     checkpoint_minutes: NonNegative = 10.0  # of work that a kill may lose; 0: none that was told of
     checkpoint_keep: Positive | None = 2  # of a seed, until it has finished; null: one of every round, for good
@@ -168,8 +188,14 @@ class Scenario(Settings):
     def provider(self, name: str) -> ProviderSettings:
         return next(p for p in self.providers if p.name == name)
 
+    def found_provider(self, name: str) -> ProviderSettings | None:
+        return next((p for p in self.providers if p.name == name), None)
+
     def scraper(self, name: str) -> ScraperSettings:
         return next(s for s in self.scrapers if s.name == name)
+
+    def found_scraper(self, name: str) -> ScraperSettings | None:
+        return next((s for s in self.scrapers if s.name == name), None)
 
     def scraper_for(self, provider: ProviderSettings) -> ScraperSettings:
         return self.scraper(provider.scraper) if provider.scraper else self.scrapers[0]
@@ -195,6 +221,31 @@ class Question:
         """The policies in force in a round."""
         past = [start for start in self.policies if start <= round]
         return self.policies[max(past)] if past else self.scenario
+
+    def _ever(self, part: str) -> tuple[Any, ...]:
+        """The groups of a kind in the order in which they enter, each as it is when it does."""
+        found: dict[str, Any] = {}
+        for _, scenario in sorted([(-1, self.scenario), *self.policies.items()], key=lambda pair: pair[0]):
+            for group in getattr(scenario, part):
+                found.setdefault(group.name, group)
+        return tuple(found.values())
+
+    @cached_property
+    def providers(self) -> tuple[ProviderSettings, ...]:
+        """All that are ever there."""
+        return self._ever("providers")
+
+    @cached_property
+    def scrapers(self) -> tuple[ScraperSettings, ...]:
+        return self._ever("scrapers")
+
+    @cached_property
+    def creators(self) -> tuple[CreatorSettings, ...]:
+        return self._ever("creators")
+
+    @cached_property
+    def users(self) -> tuple[UserSettings, ...]:
+        return self._ever("users")
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -283,7 +334,10 @@ def from_document(document: Document, overrides: Mapping[str, Any], allow_paths:
         faults += [_fault(document, finding) for finding in strange]
         found, wrong = _cards(scenario, document, {route for route, _, _ in strange})
         findings = list(islice(checks.of_scenario(scenario, found), MOST_FINDINGS))
+        later, wrong_later = _cards_of_events(scenario, document)
+        found |= later
         policies, event_faults = _policies(scenario, document, found, findings)
+        event_faults += wrong_later
         question = Question(scenario, found, policies)
         findings += islice(checks.of_question(question), MOST_FINDINGS)
         faults += [*wrong, *event_faults, *(_fault(document, finding) for finding in findings)]
@@ -354,53 +408,88 @@ def _cards(scenario: Scenario, document: Document, strange: Set[Route]) -> tuple
     found: dict[str, Card] = {}
     faults: list[Fault] = []
     for number, provider in enumerate(scenario.providers):
-        route: Route = ("providers", number)
-        if (provider.model is None) == (provider.card is None):
-            problem, remedy = "has both `model`, the name of a card, and `card`, a model in place", "keep one of them"
-            if provider.model is None:
-                problem = "has neither `model`, the name of a card, nor `card`, a model in place"
-                remedy = "see `ecosystem models`"
-            faults.append(_fault(document, (route, problem, remedy)))
-        elif provider.card is not None:
-            found[provider.name] = cards.in_place(provider.card)
-        elif (*route, "model") not in strange:
-            assert provider.model is not None
-            try:
-                found[provider.name] = cards.load(provider.model)
-            except FaultsError as error:
-                # A fault with a line is one inside the card's own file.
-                file = f"`{shown(provider.model)}`: " if provider.model.endswith((".yaml", ".yml")) else ""
-                faults += [
-                    f if f.line is not None else _fault(document, ((*route, "model"), file + f.problem, f.remedy))
-                    for f in error.faults
-                ]
+        card, wrong = _card(provider, ("providers", number), document, strange)
+        faults += wrong
+        if card is not None:
+            found[provider.name] = card
     return found, faults
+
+
+def _cards_of_events(scenario: Scenario, document: Document) -> tuple[dict[str, Card], list[Fault]]:
+    """By provider that enters later."""
+    found: dict[str, Card] = {}
+    faults: list[Fault] = []
+    for happening, number, provider in [
+        (position, number, provider)
+        for position, event in enumerate(scenario.events)
+        for number, provider in enumerate(event.add.providers if event.add else ())
+    ]:
+        card, wrong = _card(provider, ("events", happening, "add", "providers", number), document, set())
+        faults += wrong
+        if card is not None:
+            found.setdefault(provider.name, card)
+    return found, faults
+
+
+def _card(
+    provider: ProviderSettings, route: Route, document: Document, strange: Set[Route]
+) -> tuple[Card | None, list[Fault]]:
+    """Of a provider; a file at a ``strange`` place is not opened."""
+    if (provider.model is None) == (provider.card is None):
+        problem, remedy = "has both `model`, the name of a card, and `card`, a model in place", "keep one of them"
+        if provider.model is None:
+            problem = "has neither `model`, the name of a card, nor `card`, a model in place"
+            remedy = "see `ecosystem models`"
+        return None, [_fault(document, (route, problem, remedy))]
+    if provider.card is not None:
+        return cards.in_place(provider.card), []
+    if (*route, "model") in strange:
+        return None, []
+    assert provider.model is not None
+    try:
+        return cards.load(provider.model), []
+    except FaultsError as error:
+        # A fault with a line is one inside the card's own file.
+        file = f"`{shown(provider.model)}`: " if provider.model.endswith((".yaml", ".yml")) else ""
+        return None, [
+            f if f.line is not None else _fault(document, ((*route, "model"), file + f.problem, f.remedy))
+            for f in error.faults
+        ]
 
 
 # Events
 
-# What an event may set: policies. Who exists and how many is fixed when a world is made.
+# What an event may set: policies. How many there are of a group, and what they keep from the start, is fixed.
 _POLICIES = {
-    "creators": ("pages_per_round",),
-    "users": ("prompts_per_round", "k", "choice", "reward", "publish", "providers", "candidates"),
-    "scrapers": ("budget", "window_rounds", "retention", "take", "crawl", "filter"),
-    "providers": ("retrain", "scraper", "sampling_bias"),
-    "web": ("retention",),
+    "creators": ("pages_per_round", "attention", "adoption", "reservoir"),
+    "users": (
+        *("prompts_per_round", "k", "choice", "reward", "publish", "providers", "candidates"),
+        *("prompts", "provider_choice", "taste_drift", "adversary", "publish_share"),
+    ),
+    "scrapers": (
+        *("budget", "window_rounds", "retention", "take", "crawl", "filter"),
+        *("quality", "near_duplicates", "balance", "resample"),
+    ),
+    "providers": ("retrain", "scraper", "sampling_bias", "correction", "negative_guidance", "watermark"),
+    "web": ("retention", "capacity", "admission"),
 }
+_GROUPS = ("creators", "users", "scrapers", "providers")
 
 
 def _policies(
     scenario: Scenario, document: Document, found: Mapping[str, Card], findings: list[checks.Finding]
 ) -> tuple[dict[int, Scenario], list[Fault]]:
     """The scenario as it stands after each event. ``findings``: what is known to be wrong without any event."""
-    # Neither events nor seeds are policies, and both may be many.
-    tree: Any = {**grammar.dump(scenario), "events": [], "seeds": [0]}
+    # Neither events nor seeds nor claims are policies, and all may be many.
+    tree: Any = {**grammar.dump(scenario), "events": [], "seeds": [0], "claims": []}
     policies: dict[int, Scenario] = {}
     faults: list[Fault] = []
     known = set(findings)
+    ever = {group["name"] for part in _GROUPS for group in tree[part]}
     for number, event in sorted(enumerate(scenario.events), key=lambda pair: pair[1].at):
         faults += [_fault(document, finding) for finding in _event_checks(number, event, scenario.rounds)]
         after, wrong = _after(tree, number, event, document)
+        wrong += [_fault(document, finding) for finding in _returning(number, event, ever)]
         policy, invalid = grammar.check(Scenario, Document(after, document.origin, {}))
         wrong += [_event_fault(document, number, after, f.where, f.problem, f.remedy) for f in invalid]
         if policy is not None:
@@ -416,14 +505,38 @@ def _event_checks(number: int, event: Event, rounds: int) -> Iterator[checks.Fin
     if event.at >= rounds:
         problem = f"in round {event.at:,} the scenario is over: its rounds are 0 to {rounds - 1:,}"
         yield ("events", number, "at"), problem, "raise `rounds`, or let it happen earlier"
-    if not event.set:
+    if event.set == {}:
         yield ("events", number, "set"), "the event sets nothing", "for example {users.crowd.k: 4}"
+    elif event.set is None and event.add is None and not event.remove:
+        yield ("events", number), "nothing happens", "add `set`, `add` or `remove`"
+
+
+def _returning(number: int, event: Event, ever: set[str]) -> Iterator[checks.Finding]:
+    """Names that somebody had before; those of the event are then added to them."""
+    for part in _GROUPS:
+        for place, group in enumerate(getattr(event.add, part, ())):
+            if group.name in ever:
+                problem = f"`{group.name}` has been there before"
+                yield ("events", number, "add", part, place, "name"), problem, "choose a new name"
+            ever.add(group.name)
 
 
 def _after(tree: Any, number: int, event: Event, document: Document) -> tuple[Any, list[Fault]]:
-    """The tree after an event, without those of its settings that are none."""
+    """The tree after an event, without those of its parts that are impossible."""
     faults: list[Fault] = []
-    for dotted, value in event.set.items():
+    for position, dotted in enumerate(event.remove or ()):
+        part, _, name = dotted.partition(".")
+        kept = [group for group in tree[part] if group["name"] != name] if part in _GROUPS else []
+        if part not in _GROUPS or len(kept) == len(tree[part]):
+            names = [f"{part}.{group['name']}" for part in _GROUPS for group in tree[part]]
+            place: Route = ("events", number, "remove", position)
+            faults.append(_fault(document, (place, f"there is no `{shown(dotted)}`", suggest(dotted, names))))
+        else:
+            tree = {**tree, part: kept}
+    if event.add is not None:
+        added = grammar.dump(event.add)
+        tree = {**tree, **{part: [*tree[part], *added[part]] for part in _GROUPS}}
+    for dotted, value in (event.set or {}).items():
         route = ("events", number, "set", dotted)
         if remedy := _no_policy(dotted):
             faults.append(_fault(document, (route, "an event cannot set this", remedy)))
@@ -451,7 +564,7 @@ def _no_policy(dotted: str) -> str:
 def _event_fault(document: Document, number: int, after: Any, where: str, problem: str, remedy: str) -> Fault:
     """A fault of the scenario as it stands after an event, told at the setting that brought it about."""
     route: Route = ("events", number)
-    for dotted in document.data["events"][number]["set"]:
+    for dotted in document.data["events"][number].get("set") or ():
         name = grammar.where(after, _route(after, dotted))
         if _within(where, name) or _within(name, where):
             route = ("events", number, "set", dotted)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from ecosystem import collapse, metrics, predictions, verdicts
+from ecosystem import coevolution, collapse, metrics, predictions, verdicts
+from ecosystem.agents.provider import ProviderSettings
 from ecosystem.documents import Document
 from ecosystem.lines import runs_of
 from ecosystem.models import cards
@@ -22,6 +23,7 @@ from ecosystem.summary import (
     BaselineMiss,
     ClaimSummary,
     Definition,
+    Ecosystem,
     Evidence,
     GenerationSummary,
     HumansInfo,
@@ -49,10 +51,10 @@ BASELINE_TOLERANCE = {
 def summarise(record: RunRecord, question: Question) -> Summary:
     """Over all seeds on record that have closed a round."""
     scenario = question.scenario
-    runs = runs_of(record, [provider.name for provider in scenario.providers])
+    runs = runs_of(record, [provider.name for provider in question.providers])
     every = list(runs.values())
     theory = predictions.theory(question, runs)
-    providers = {p.name: _provider(question, p.name, runs, theory) for p in scenario.providers}
+    providers = {p.name: _provider(question, p.name, runs, theory) for p in question.providers}
     _add_scaling(question, every, providers)
     found = {name: p["verdict"] for name, p in providers.items()}
     summary: Summary = {
@@ -68,6 +70,9 @@ def summarise(record: RunRecord, question: Question) -> Summary:
         "claims": _claims(question, every, found, theory),
         "metrics": _metrics_measured(question, providers),
     }
+    told = _ecosystem(every)
+    if told["web"] or told["agents"]:
+        summary["ecosystem"] = told
     return summary
 
 
@@ -76,30 +81,59 @@ def question_of(record: RunRecord, events: Sequence[dict[str, Any]] = ()) -> Que
     tree = record.resolved()
     scenario = dict(tree["scenario"])
     # The cards as they were, written in place of their names; the names and baselines are put back below.
-    in_place = [
-        {**provider, "model": None, "card": tree["cards"][provider["name"]]["model"]}
-        for provider in scenario["providers"]
-    ]
-    asked = {**scenario, "providers": in_place}
-    if events:
-        before = scenario.get("events")
-        asked["events"] = [*before, *events] if isinstance(before, list) else list(events)
+    asked = {**scenario, "providers": _in_place(scenario["providers"], tree["cards"])}
+    before = scenario.get("events")
+    asked["events"] = [_event_in_place(e, tree["cards"]) for e in before] if isinstance(before, list) else []
+    asked["events"] += events
     origin = str(record.folder / "scenario.resolved.yaml")
     # Whatever paths it names, none is opened: a report needs no human data, and the cards are here.
     question = from_document(Document(asked, origin, {}), {}, allow_paths=True)
     found = {name: cards.from_document(Document(card, origin, {})) for name, card in tree["cards"].items()}
-    models = {provider["name"]: provider.get("model") for provider in scenario["providers"]}
-    names = {name: model if isinstance(model, str) else None for name, model in models.items()}
+    named = [*scenario["providers"], *(p for providers in _added(scenario.get("events")) for p in providers)]
+    names = {p["name"]: p.get("model") if isinstance(p.get("model"), str) else None for p in named}
     policies = {at: _named(policy, names) for at, policy in question.policies.items()}
     return Question(_named(question.scenario, names), found, policies)
 
 
 def _named(scenario: Scenario, models: Mapping[str, str | None]) -> Scenario:
     """With the names of the cards, where they had one, in place of the cards."""
-    providers = (
-        replace(p, model=models[p.name], card=None) if models[p.name] is not None else p for p in scenario.providers
+
+    def named(providers: Iterable[ProviderSettings]) -> tuple[ProviderSettings, ...]:
+        return tuple(
+            replace(p, model=models[p.name], card=None) if models.get(p.name) is not None else p for p in providers
+        )
+
+    events = tuple(
+        replace(e, add=replace(e.add, providers=named(e.add.providers))) if e.add is not None else e
+        for e in scenario.events
     )
-    return replace(scenario, providers=tuple(providers))
+    return replace(scenario, providers=named(scenario.providers), events=events)
+
+
+def _added(events: Any) -> Iterator[list[Any]]:
+    """The providers that enter with each event, as far as these are events."""
+    for event in events if isinstance(events, list) else []:
+        added = event.get("add") if isinstance(event, dict) else None
+        providers = added.get("providers") if isinstance(added, dict) else None
+        if isinstance(providers, list):
+            yield [p for p in providers if isinstance(p, dict) and isinstance(p.get("name"), str)]
+
+
+def _in_place(providers: Any, found: Mapping[str, Any]) -> Any:
+    """Providers with the models of their cards in place of the cards' names, as far as these are providers."""
+    if not isinstance(providers, list):
+        return providers
+    return [
+        {**p, "model": None, "card": found[p["name"]]["model"]} if isinstance(p, dict) and p.get("name") in found else p
+        for p in providers
+    ]
+
+
+def _event_in_place(event: Any, found: Mapping[str, Any]) -> Any:
+    added = event.get("add") if isinstance(event, dict) else None
+    if not isinstance(added, dict):
+        return event
+    return {**event, "add": {**added, "providers": _in_place(added.get("providers"), found)}}
 
 
 def _metrics(question: Question) -> list[Any]:
@@ -211,7 +245,7 @@ def _sources(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> l
         for number, pages in row["by_batch"]:
             key = makers[number]
             shares[key] = shares.get(key, 0.0) + pages / row["pages"] / len(last)
-    order = ["human", *(p.name for p in question.scenario.providers)]
+    order = ["human", *(p.name for p in question.providers)]
     return [
         {"maker": maker, "generation": None if maker == "human" else generation, "share": _sure([share])}
         for (maker, generation), share in sorted(shares.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
@@ -324,6 +358,23 @@ def _web(runs: Sequence[Sequence[Line]]) -> list[WebRound]:
             }
         )
     return rounds
+
+
+def _ecosystem(runs: Sequence[Sequence[Line]]) -> Ecosystem:
+    """What was told of the web and of agents."""
+    web = _told(runs, lambda line: line["web"].get("measured", {}))
+    names = dict.fromkeys(name for lines in runs for line in lines for name in line.get("agents", {}))
+    agents = {name: _told(runs, lambda line, name=name: line.get("agents", {}).get(name, {})) for name in names}
+    known = coevolution.WEB | coevolution.OF_USERS | coevolution.OF_PROVIDERS
+    measured = {*web, *(metric for of in agents.values() for metric in of)}
+    return {"web": web, "agents": agents, "measures": {name: known[name] for name in known if name in measured}}
+
+
+def _told(runs: Sequence[Sequence[Line]], pick: Any) -> dict[str, list[float | None]]:
+    """By measure, the means over the seeds that told of it, by round."""
+    rows = _by_round(runs, pick)
+    names = dict.fromkeys(name for row in rows for told in row for name in told)
+    return {name: [_mean([told[name] for told in row if name in told]) for row in rows] for name in names}
 
 
 def _by_round(runs: Sequence[Sequence[Line]], pick: Any) -> list[list[Any]]:

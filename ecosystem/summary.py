@@ -6,7 +6,7 @@ does not exist is null: lambda of a training set without a human page (it is inf
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 Verdict = Literal["stable", "improving", "degrading", "collapsed", "undecided"]
 Judgement = Literal["held", "refuted", "undecided"]
@@ -157,6 +157,17 @@ class HumansInfo(TypedDict):
     classifier_accuracy: float | None  # on the held-out set
 
 
+class Ecosystem(TypedDict):
+    """What was measured of the web, of groups and of providers beside their models, means over the seeds, by round.
+
+    Null: not measured in that round. A measure without an entry in ``measures`` is a plain number.
+    """
+
+    web: dict[str, list[float | None]]
+    agents: dict[str, dict[str, list[float | None]]]  # by name of a group or provider
+    measures: dict[str, MetricInfo]
+
+
 class Summary(TypedDict):
     scenario: str
     question: str
@@ -169,3 +180,4 @@ class Summary(TypedDict):
     web: list[WebRound]
     claims: list[ClaimSummary]
     metrics: dict[str, MetricInfo]
+    ecosystem: NotRequired[Ecosystem]  # where anything was measured beside models

@@ -38,7 +38,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ecosystem import agreement
+from ecosystem import agreement, coevolution
 from ecosystem.estimates import (
     Estimate,
     Interval,
@@ -171,14 +171,24 @@ def provider_series(lines: Sequence[Line], provider: str, metric: str) -> Series
     rows = [line["providers"][provider] for line in lines]
     if metric == "vote-share":
         return _counted(row["vote_share"] for row in rows)
+    if metric in coevolution.OF_PROVIDERS:
+        return agent_series(lines, provider, metric)
     trained = [row["trained"] for row in rows if "trained" in row]
     if metric in COUNTED:
         return _counted(row[COUNTED[metric]] for row in trained)
     return Series([_measured(row, metric) for row in trained])
 
 
+def agent_series(lines: Sequence[Line], name: str, metric: str) -> Series:
+    """What was told of a group or provider, in the rounds in which it was."""
+    told = [line["agents"][name] for line in lines if name in line.get("agents", {})]
+    return _counted(row[metric] for row in told if metric in row)
+
+
 def web_series(lines: Sequence[Line], metric: str) -> Series:
-    """A count of the web by round."""
+    """A count of the web by round, or what was measured of it in the rounds in which it could be."""
+    if metric in coevolution.WEB:
+        return _counted(row.get(metric) for line in lines if (row := line["web"].get("measured")) is not None)
     return _counted(line["web"][metric.replace("-", "_")] for line in lines)
 
 
@@ -237,7 +247,9 @@ def judge(
 
 
 def _series(lines: Sequence[Line], of: str | None, metric: str) -> Series:
-    return provider_series(lines, of, metric) if of else web_series(lines, metric)
+    if of is None:
+        return web_series(lines, metric)
+    return provider_series(lines, of, metric) if of in lines[0]["providers"] else agent_series(lines, of, metric)
 
 
 def _judged(

@@ -8,7 +8,7 @@ archive do.
 from __future__ import annotations
 
 from collections.abc import Generator as Iteration
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ecosystem import metrics
+from ecosystem import coevolution, metrics
 from ecosystem.agents import creator, user
 from ecosystem.agents.creator import Creator
 from ecosystem.agents.provider import Provenance, Provider, ProviderSettings
@@ -31,7 +31,12 @@ from ecosystem.models.base import Generator, Saved, Update, to_web
 from ecosystem.models.jobs import Job, Trained, drive
 from ecosystem.rng import stream
 from ecosystem.scenarios import Question, Scenario
-from ecosystem.web.corpus import HUMAN, NOBODY, Corpus
+from ecosystem.web.admission import AdmitAll
+from ecosystem.web.corpus import HUMAN, NOBODY, NOWHERE, Corpus, Retention
+from ecosystem.web.detectors import needs_judge as filters_by_sight
+from ecosystem.web.found import Found
+from ecosystem.web.links import Links, newest_of_each_site
+from ecosystem.web.marks import WATERMARKED
 from ecosystem.web.rewards import Reward, needs_classifier
 
 if TYPE_CHECKING:
@@ -39,6 +44,10 @@ if TYPE_CHECKING:
 
 
 Ints = NDArray[np.int64]
+
+
+# What agents remember from round to round, arrays by whose they are and name. None is changed, they are replaced.
+Memory = Mapping[str, Mapping[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ class Mark:
     used_humans: int
     pages: int
     providers: tuple[ProviderMark, ...]
+    memory: Memory
 
 
 class World(mesa.Model):
@@ -85,16 +95,20 @@ class World(mesa.Model):
         self.humans: Humans = self.settings.humans.open()
         judged = any(needs_judge(policies, self.humans) for policies in (self.settings, *question.policies.values()))
         self.judge = classifier(self.settings.humans, device) if judged else None
-        self.graph = self.settings.web.sites.build(seed)
+        self.links = Links(self.settings.web.sites.build(seed))
         self.corpus = Corpus(self.humans.shape)
         self.used_humans = 0
+        self.memory: Memory = {}
         self.votes: dict[str, int] = {}
+        self.told: dict[str, dict[str, float]] = {}  # this round, of agents, by name
+        self.measured: dict[str, float] = {}  # this round, of the web
+        self.seen: coevolution.Round | None = None  # this round, where co-evolution is measured
         self.measurements: dict[str, Measurement] = {}
         self.resumed: dict[str, Trained | Saved] = {}  # by provider: trainings of the open round from a checkpoint
         scenario = self.settings
         self.evaluator = Evaluator(self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, device)
-        self._populate(scenario)
-        self._archive(scenario.web.archive)
+        self._populate()
+        self._archive(scenario)
 
     # A round
 
@@ -110,15 +124,21 @@ class World(mesa.Model):
         """One round; its fits and draws are asked for, and done by who drives it."""
         self.settings = self.question.at(self.round)
         self.votes = {provider.name: 0 for provider in self.providers}
-        self.measurements = {}
+        self.measurements, self.told, self.measured = {}, {}, {}
+        self.seen = self._eyes() if self.settings.coevolution else None
         yield self._about("publish")
-        creator.publish(self)
+        yield from creator.publish(self)
         yield self._about("crawl")
         self.agents_by_type[Scraper].do("crawl")
         yield from self._retrain()
         yield self._about("ask")
         yield from user.ask(self)
+        for provider in self.providers:
+            yield from provider.distil()
         yield from self._measure()
+        if self.seen is not None:
+            yield from self._coevolve(self.seen)
+        self._remember_votes()
         self.corpus.close()
         self.round += 1
 
@@ -142,6 +162,48 @@ class World(mesa.Model):
                 else:
                     self.measurements[provider.name] = measurement
 
+    def _eyes(self) -> coevolution.Round:
+        tastes = [self.reward_of(provider.name) for provider in self.providers]
+        return coevolution.Round(tastes, self.judge)
+
+    def _coevolve(self, seen: coevolution.Round) -> Iteration[Progress | Job, Any, None]:
+        """What this round did to the web, to groups of users and to the providers that trained."""
+        corpus, names = self.corpus, [provider.name for provider in self.providers]
+        models: list[Any] = [p.generator.distribution() for p in self.providers if p.serves and p.generator]
+        if any(model is None for model in models):
+            models = []
+            for provider in self.providers:
+                if provider.serves:
+                    x = to_web((yield provider.draw(*self.evaluator.prompts())))
+                    models.append((x / 127.5 - 1.0 if x.dtype == np.uint8 else x).reshape(len(x), -1))
+        memory = self.memory.get("web", {})
+        ids = self._some(self.visible(Retention()), coevolution.SHOWN)
+        shown = seen.kinds(corpus.items[ids], corpus.of("label", ids))
+        votes = np.array(list(self.votes.values()))
+        self.measured = coevolution.of_web(seen, votes, memory.get("votes"), models, shown)
+        selection = memory.get("selection", np.zeros((0, len(names))))
+        for number, provider in enumerate(self.providers):
+            if (
+                provider.trained_in == self.round
+                and provider.provenance is not None
+                and seen.tastes[number] is not None
+            ):
+                by_batch = provider.provenance.by_batch
+                told = coevolution.influences(number, by_batch, corpus.batches, selection, names)
+                self.told[provider.name] = {**self.told.get(provider.name, {}), **told}
+        for group, welfare in seen.welfare.items():
+            self.told[group] = {**self.told.get(group, {}), "welfare": welfare}
+        grown = np.zeros((len(corpus.batches), len(names)))
+        grown[: len(selection)] = selection
+        for number, batch in enumerate(corpus.batches[len(selection) :], len(selection)):
+            if batch.maker >= 0 and batch.round == self.round and not batch.private:
+                grown[number] = seen.of_batch(batch)
+        self.remember("web", votes=votes, selection=grown)
+
+    def _some(self, ids: Ints, most: int) -> Ints:
+        """So many of the pages at the most, evenly."""
+        return ids if len(ids) <= most else ids[np.linspace(0, len(ids) - 1, most).astype(np.int64)]
+
     def _about(self, phase: str, provider: str = "") -> Progress:
         return Progress(self.round, phase, provider)
 
@@ -153,11 +215,11 @@ class World(mesa.Model):
             ProviderMark(p.generation, p.generator, p.provenance, p.loss, p.trained_in, p.stopped)
             for p in self.providers
         )
-        return Mark(self.round, self.used_humans, len(self.corpus), providers)
+        return Mark(self.round, self.used_humans, len(self.corpus), providers, self.memory)
 
     def restore(self, mark: Mark, corpus: Corpus) -> None:
         """Stand where another world of this question and seed stood."""
-        self.round, self.used_humans, self.corpus = mark.round, mark.used_humans, corpus
+        self.round, self.used_humans, self.corpus, self.memory = mark.round, mark.used_humans, corpus, mark.memory
         for provider, was in zip(self.providers, mark.providers, strict=True):
             provider.generation, provider.generator = was.generation, was.generator
             provider.provenance, provider.loss = was.provenance, was.loss
@@ -171,14 +233,16 @@ class World(mesa.Model):
 
     # Who exists
 
-    def _populate(self, scenario: Scenario) -> None:
+    def _populate(self) -> None:
+        """Everybody who ever enters; policies say who is there."""
         self.providers: list[Provider] = [
-            Provider(self, settings, self.question.cards[settings.name]) for settings in scenario.providers
+            Provider(self, settings, self.question.cards[settings.name]) for settings in self.question.providers
         ]
-        self.scrapers: list[Scraper] = [Scraper(self, settings.name) for settings in scenario.scrapers]
+        self._by_name = {provider.name: number for number, provider in enumerate(self.providers)}
+        self.scrapers: list[Scraper] = [Scraper(self, settings.name) for settings in self.question.scrapers]
         self._members: dict[tuple[type[mesa.Agent], str], list[Any]] = {}
         self._addresses: dict[tuple[type[mesa.Agent], str], tuple[Ints, Ints]] = {}
-        for kind, groups in ((Creator, scenario.creators), (User, scenario.users)):
+        for kind, groups in ((Creator, self.question.creators), (User, self.question.users)):
             for group in groups:
                 homes = self._sites(group.name, group.count)
                 members = [kind(self, group.name, int(site)) for site in homes]
@@ -188,20 +252,22 @@ class World(mesa.Model):
 
     def _sites(self, who: str, n: int) -> Ints:
         """n random sites."""
-        return (stream(self.seed, who, "sites").random(n) * len(self.graph)).astype(np.int64)
+        return (stream(self.seed, who, "sites").random(n) * len(self.links)).astype(np.int64)
 
-    def _archive(self, pages: int) -> None:
-        items = self.draw_humans("archive", pages)
-        self.corpus.publish(
-            items.x,
-            label=items.y,
-            site=self._sites("archive", pages),
-            author=NOBODY,
-            maker=HUMAN,
-            generation=HUMAN,
-            lineage=0.0,
-        )
+    def _archive(self, scenario: Scenario) -> None:
+        """The human pages before round 0, and those that providers keep for themselves."""
+        items = self.draw_humans("archive", scenario.web.archive)
+        self._publish_human(items, self._sites("archive", len(items.y)), NOBODY)
+        for provider, settings in zip(self.providers, self.question.providers, strict=True):
+            if settings.reserve is not None:
+                items = self.draw_humans(f"reserve of {provider.name}", settings.reserve)
+                self._publish_human(items, NOWHERE, provider.unique_id)
         self.corpus.close()
+
+    def _publish_human(self, items: Items, site: Any, author: Any) -> None:
+        self.corpus.publish(
+            items.x, label=items.y, site=site, author=author, maker=HUMAN, generation=HUMAN, lineage=0.0
+        )
 
     # What agents ask of the world
 
@@ -223,7 +289,10 @@ class World(mesa.Model):
 
     def number(self, provider: str) -> int:
         """A provider's number: the maker of its pages."""
-        return [p.name for p in self.providers].index(provider)
+        return self._by_name[provider]
+
+    def provider(self, name: str) -> Provider:
+        return self.providers[self._by_name[name]]
 
     def scraper_of(self, settings: ProviderSettings) -> Scraper:
         name = self.settings.scraper_for(settings).name
@@ -235,6 +304,119 @@ class World(mesa.Model):
         self.used_humans += n
         return items
 
+    def remember(self, whose: str, **arrays: NDArray[Any]) -> None:
+        """Until the next time, and in checkpoints."""
+        self.memory = {**self.memory, whose: {**self.memory.get(whose, {}), **arrays}}
+
+    @property
+    def vote_shares(self) -> NDArray[np.float64]:
+        """(providers,): of the ballots of the last round, which of each were won; before the first all 0."""
+        return self.memory.get("web", {}).get("vote_shares", np.zeros(len(self.providers)))
+
+    def _remember_votes(self) -> None:
+        ballots = sum(self.votes.values())
+        if ballots and any(group.provider_choice is not None for group in self.settings.users):
+            self.remember("web", vote_shares=np.array(list(self.votes.values())) / ballots)
+
+    def human_share(self) -> float:
+        """Of the pages that the web shows; 1 where it shows none."""
+        shown = self.corpus.shown(self.settings.web.retention)
+        return shown.human / shown.pages if shown.pages else 1.0
+
+    def visible(self, retention: Retention) -> Ints:
+        """The pages that the web shows to somebody who wants none that are older than ``retention`` says."""
+        web = self.settings.web
+        ids = self.corpus.visible(web.retention.and_(retention))
+        if web.capacity is None:
+            return ids
+        shown = self.corpus.visible(web.retention)
+        shown = shown[newest_of_each_site(self.corpus.of("site", shown), web.capacity)]
+        return shown[np.isin(shown, ids, assume_unique=True)]
+
+    def classes_of_last_round(self) -> NDArray[np.float64] | None:
+        """The shares (classes,) of what was published in the round before; None in round 0 and where nothing was."""
+        ids = self.corpus.visible(Retention(1, 1))
+        if self.round == 0 or len(ids) == 0:
+            return None
+        counts = np.bincount(self.corpus.of("label", ids), minlength=self.humans.classes)
+        return counts / len(ids)
+
+    def found(self, ids: Ints) -> Found:
+        """Pages in front of a scraper's policies."""
+        corpus = self.corpus
+        return Found(
+            ids=ids,
+            synthetic=corpus.of("maker", ids) != HUMAN,
+            label=corpus.of("label", ids),
+            marks=corpus.of("marks", ids),
+            site=corpus.of("site", ids),
+            round=corpus.of("round", ids),
+            items=lambda positions: corpus.items[ids[positions]],
+        )
+
+    def publish_human(self, x: NDArray[Any], label: Ints, site: Ints, author: Ints, who: str) -> None:
+        """Pages (N,) by creators, as far as their sites admit them."""
+        n = len(x)
+        admitted, marks = self._admitted(np.zeros(n, dtype=bool), np.zeros(n, dtype=np.uint8), site, who)
+        if admitted is None:
+            self._publish_human(Items(x, label), site, author)
+            return
+        self.corpus.publish(
+            x[admitted],
+            label=label[admitted],
+            site=site[admitted],
+            author=author[admitted],
+            maker=HUMAN,
+            generation=HUMAN,
+            lineage=0.0,
+            marks=marks[admitted],
+        )
+
+    def publish_made(
+        self,
+        items: NDArray[Any],
+        *,
+        label: Ints,
+        site: Any,
+        author: Any,
+        makers: Sequence[Provider],
+        which: Ints,
+        who: str,
+        marks: int = 0,
+    ) -> None:
+        """Pages (N,) that models made, ``which`` (N,) of ``makers`` each, as far as their sites admit them."""
+        carried = [marks | int(WATERMARKED) if p.settings and p.settings.watermark else marks for p in makers]
+        columns: dict[str, Any] = {
+            "label": label,
+            "site": site,
+            "author": author,
+            "maker": _of_maker([self.number(p.name) for p in makers], which),
+            "generation": _of_maker([p.generation for p in makers], which),
+            "lineage": _of_maker([p.provenance.lineage if p.provenance else 0.0 for p in makers], which),
+            "marks": _of_maker(carried, which),
+        }
+        if np.ndim(site) and not isinstance(self.settings.web.admission, AdmitAll | None):
+            on_page = np.broadcast_to(columns["marks"], len(items)).astype(np.uint8)
+            admitted, seen = self._admitted(np.ones(len(items), dtype=bool), on_page, site, who)
+            if admitted is not None:
+                columns = {name: value[admitted] if np.ndim(value) else value for name, value in columns.items()}
+                items, columns["marks"] = items[admitted], seen[admitted]
+        self.corpus.publish(items, **columns)
+
+    def _admitted(
+        self, synthetic: NDArray[np.bool_], marks: NDArray[np.uint8], site: Ints, who: str
+    ) -> tuple[NDArray[np.bool_] | None, NDArray[np.uint8]]:
+        """Which pages (N,) their sites admit, None for all, and the marks that they then carry."""
+        policy = self.settings.web.admission
+        if isinstance(policy, AdmitAll | None):
+            return None, marks
+        strict = policy.strict(len(self.links), self.seed)
+        rng = stream(self.seed, who, "admission", self.round)
+        admitted, seen = policy.admit(synthetic, marks, site, strict, rng)
+        told = self.told.setdefault(who, {})
+        told["refused"] = told.get("refused", 0.0) + float(len(site) - np.count_nonzero(admitted))
+        return admitted, seen
+
     def count_votes(self, serving: list[Provider], server: Ints, winner: Ints) -> None:
         """server (ballots, K): whose image stood in a slot; winner (ballots,): the slot that won."""
         won = np.bincount(server[np.arange(len(winner)), winner], minlength=len(serving))
@@ -244,6 +426,11 @@ class World(mesa.Model):
     def reward_of(self, provider: str) -> Reward | None:
         """What is measured as this provider's reward: the taste of the first group with one that asks it."""
         return next((g.reward for g in self.settings.groups_of(provider) if g.reward is not None), None)
+
+
+def _of_maker(values: Sequence[float], which: Ints) -> Any:
+    """A column: the maker's value for each page, or the one value where there is one maker."""
+    return values[0] if len(values) == 1 else np.array(values)[which]
 
 
 def together(worlds: Sequence[World]) -> Iterator[tuple[World, Progress]]:
@@ -262,7 +449,17 @@ def needs_judge(scenario: Scenario, humans: Humans) -> bool:
         return False
     judged = {"frechet", "class-entropy", "class-tv", "agreement"}
     names = scenario.metrics if scenario.metrics is not None else [m.name for m in metrics.build(None, humans)]
-    return bool(judged & set(names)) or any(needs_classifier(group.reward) for group in scenario.users)
+    looks = any(filters_by_sight(scraper.filter) for scraper in scenario.scrapers)
+    return looks or bool(judged & set(names)) or any(needs_classifier(reward) for reward in _rewards(scenario))
+
+
+def _rewards(scenario: Scenario) -> Iterator[Reward | None]:
+    """Whatever anybody goes by."""
+    for group in scenario.users:
+        yield group.reward
+        yield group.adversary.reward if group.adversary else None
+    for scraper in scenario.scrapers:
+        yield scraper.quality.reward if scraper.quality else None
 
 
 @lru_cache(maxsize=4)

@@ -22,7 +22,7 @@ LAYERS = (
     ("grammar", "humans"),
     ("metrics", "models"),
     ("web",),
-    ("agents", "evaluation", "checks"),
+    ("agents", "evaluation", "checks", "coevolution"),
     ("scenarios",),
     ("world", "records"),
     ("estimates", "checkpoints"),

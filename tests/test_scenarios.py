@@ -148,7 +148,7 @@ def test_the_example_of_the_design_loads_and_steps(monkeypatch):
     world.step()
     world.step()
     assert [p.generation for p in world.providers] == [1, 0], "beta retrains every other round"
-    assert len(world.graph) == 30
+    assert len(world.links) == 30
     assert len(world.corpus) == 400 + 2 * (50 + 400)
 
 

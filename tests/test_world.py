@@ -7,6 +7,7 @@ import json
 from collections import Counter
 
 import mesa
+import networkx
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,6 @@ from ecosystem.loop import round_line
 from ecosystem.loop import run as run_seeds
 from ecosystem.rng import Streams
 from ecosystem.web.corpus import ARCHIVE, COLUMNS, HUMAN
-from ecosystem.web.sites import breadth_first
 from ecosystem.world import World
 
 CPU = torch.device("cpu")
@@ -380,12 +380,12 @@ def test_a_crawl_along_links_takes_the_sites_nearest_to_its_start(sites, budget)
     """Never a page that it cannot reach, and a site only after all sites that it meets before."""
     scraper = {"name": "spider", "budget": budget, "crawl": {"kind": "breadth-first"}}
     w = new_world(scrapers=[scraper], web={"sites": sites})
-    starts = set()
+    starts, graph = set(), w.settings.web.sites.build(0)
     for round in range(4):
         w.step()
         start = int(Streams(0, "spider", round).numpy("crawl").integers(sites["count"]))
         starts.add(start)
-        visited = breadth_first(w.graph, start).tolist()
+        visited = [start, *(site for _, site in networkx.bfs_edges(graph, start))]
         seen = np.flatnonzero(w.corpus.column("round") < round)
         place = {site: rank for rank, site in enumerate(visited)}
         site = w.corpus.column("site")

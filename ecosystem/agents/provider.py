@@ -4,6 +4,11 @@ Generation 0 is trained from scratch on the first data set; after that ``retrain
 network of the generation before goes on (Bertrand et al. 2023, Ferbach et al. 2024) or a new one is trained
 (Alemohammad et al. 2023, Kazdan et al. 2024). What is counted here, the pages a model was really trained on by
 maker, is where lambda comes from: it is measured, never set.
+
+What a provider may do against collapse, each off unless it is set: a *reserve* of human pages of its own, beside what
+it crawls; a *correction* towards them; *negative guidance*, away from what its own samples would make of its model.
+A late entrant may begin by *distilling* another's model: it asks for images in private, and its generation 0 is trained
+on these.
 """
 
 from __future__ import annotations
@@ -11,22 +16,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Generator as Iteration
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import annotated_types as at
 import mesa
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ecosystem.errors import TrainingError
 from ecosystem.models import ModelFamily
-from ecosystem.models.base import Generator, TrainingSet
-from ecosystem.models.jobs import Draw, Fit, Trained
+from ecosystem.models.base import Generator, TrainingSet, to_web
+from ecosystem.models.guided import Guided, NegativeGuidance
+from ecosystem.models.jobs import Draw, Fit, Job, Trained
 from ecosystem.rng import Streams
-from ecosystem.settings import Name, Positive, Settings
-from ecosystem.web.corpus import Corpus, Ids
+from ecosystem.settings import Name, NonNegative, Positive, Settings
+from ecosystem.web.corpus import HUMAN, NOWHERE, Corpus, Ids
 
 if TYPE_CHECKING:
     from ecosystem.models.cards import Card
@@ -46,8 +53,40 @@ class Retrain(Settings):
 
 
 @dataclass(frozen=True)
+class Distil(Settings):
+    """Generation 0 is trained on ``images`` samples of provider ``of``, asked for in the round before."""
+
+    of: str
+    images: Positive
+
+
+@dataclass(frozen=True)
+class Correction(Settings):
+    """Towards the data: each synthetic page of a data set becomes a human one with probability gamma / (1 + gamma).
+
+    Human pages are drawn from those of the data set, reserve included. In distribution this is the correction of N.
+    Gillman et al., Self-Correcting Self-Consuming Loops for Generative Model Training, 2024, arXiv 2402.07087, whose
+    points are moved on a way towards (p + gamma p_data) / (1 + gamma).
+    """
+
+    gamma: NonNegative
+
+    def corrected(self, ids: Ids, synthetic: NDArray[np.bool_], streams: Streams) -> Ids:
+        """The data set (N,) with some of its pages replaced, ascending."""
+        human, rng = ids[~synthetic], streams.numpy("correction")
+        replaced = synthetic & (rng.random(len(ids)) < self.gamma / (1 + self.gamma))
+        if len(human) == 0 or not replaced.any():
+            return ids
+        drawn = human[(rng.random(len(ids)) * len(human)).astype(np.int64)]
+        corrected: Ids = np.sort(np.where(replaced, drawn, ids))
+        return corrected
+
+
+@dataclass(frozen=True)
 class ProviderSettings(Settings):
     """``model`` names a card; ``card`` writes one in place. ``scraper``: null is the first of the scenario.
+
+    ``reserve``: human pages that nobody else has, in every data set. ``watermark``: whether its images carry one.
 
     ``sampling_bias`` serves samples nearer to the mode than the model has them: a Gaussian's covariance times it,
     a neural sampler's noise times its root. 1 is unbiased (lambda of Alemohammad et al. 2023, arXiv 2307.01850).
@@ -59,6 +98,11 @@ class ProviderSettings(Settings):
     scraper: str | None = None
     retrain: Retrain = Retrain()
     sampling_bias: SamplingBias = 1.0
+    reserve: Positive | None = None
+    correction: Correction | None = None
+    negative_guidance: NegativeGuidance | None = None
+    distil: Distil | None = None
+    watermark: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,19 +157,31 @@ class Provider(mesa.Agent):
         self.stopped: str | None = None  # why it trains and serves no more
 
     @property
-    def serves(self) -> bool:
-        return self.generator is not None and self.stopped is None
+    def settings(self) -> ProviderSettings | None:
+        """Its policies in force; None before it enters and after it has left."""
+        world: World = self.model
+        return world.settings.found_provider(self.name)
 
-    def retrain(self) -> Iteration[Fit, Trained, None]:
+    @property
+    def serves(self) -> bool:
+        return self.generator is not None and self.stopped is None and self.settings is not None
+
+    def retrain(self) -> Iteration[Job, Any, None]:
         """Phase 3: the next generation, if one is due. An error stops this provider and leaves the world alive."""
         world: World = self.model
-        settings = world.settings.provider(self.name)
-        if self.stopped or world.round % settings.retrain.every:
+        settings = self.settings
+        if self.stopped or settings is None or not self._due(settings, world.round):
             return
         try:
             yield from self._train(world, settings)
         except TrainingError as error:
             self.stop(error)
+
+    def _due(self, settings: ProviderSettings, round: int) -> bool:
+        """Generation 0 is trained as soon as it can be."""
+        if self.generation < 0:
+            return settings.distil is None or len(self._private(settings)) > 0
+        return round % settings.retrain.every == 0
 
     def stop(self, error: TrainingError) -> None:
         """Train and serve no more."""
@@ -136,32 +192,93 @@ class Provider(mesa.Agent):
         world: World = self.model
         assert self.generator is not None
         noise = self.generator.noise(len(prompts), rng)
-        bias = world.settings.provider(self.name).sampling_bias
+        bias = self.settings.sampling_bias if self.settings is not None else 1.0
         if bias != 1.0:
             noise = noise * math.sqrt(bias)
         y, z = torch.from_numpy(prompts), torch.from_numpy(noise)
         return Draw(self.generator, y.to(world.device), z.to(world.device))
 
-    def _train(self, world: World, settings: ProviderSettings) -> Iteration[Fit, Trained, None]:
-        ids = world.scraper_of(settings).ids
+    def distil(self) -> Iteration[Draw, Tensor, None]:
+        """In the phase in which users ask: the images of another provider that generation 0 will be trained on."""
+        world: World = self.model
+        settings = self.settings
+        if settings is None or settings.distil is None or self.generation >= 0 or self.stopped:
+            return
+        teacher = world.provider(settings.distil.of)
+        if not teacher.serves or len(self._private(settings)):
+            return
+        streams, images = Streams(world.seed, self.name, world.round), settings.distil.images
+        prompts = np.arange(images) % world.humans.classes
+        x = yield teacher.draw(prompts, streams.numpy("distilled noise"))
+        world.publish_made(
+            to_web(x),
+            label=prompts,
+            site=NOWHERE,
+            author=self.unique_id,
+            makers=[teacher],
+            which=np.zeros(images, dtype=np.int64),
+            who=self.name,
+        )
+
+    def _train(self, world: World, settings: ProviderSettings) -> Iteration[Job, Any, None]:
+        streams = Streams(world.seed, self.name, world.round)
+        ids = self._data_set(world, settings, streams)
         if len(ids) == 0:
             raise TrainingError("its scraper found no page that it may take. Look at take, window and filter.")
         provenance = Provenance.of(world.corpus, ids, world.maker_name)
-        # Where a checkpoint was written within this round: what it holds of this training, done or half done.
-        trained = world.resumed.pop(self.name, None)
-        if not isinstance(trained, Trained):
-            trained = yield Fit(
+        previous = self.generator.trained if self.generator is not None else None
+        trained = yield from self._fitted(
+            Fit(
                 self.card.model,
                 self._data(world, ids),
-                self.generator if settings.retrain.start == "finetune" else None,
-                Streams(world.seed, self.name, world.round),
+                previous if settings.retrain.start == "finetune" else None,
+                streams,
                 None if self.generation < 0 else settings.retrain.budget_images,
-                trained,
             )
+        )
+        if settings.negative_guidance is not None and not isinstance(trained.generator, Guided):
+            trained = yield from self._guided(world, settings.negative_guidance, trained)
         self.generator, self.loss = trained.generator, trained.loss
         self.generation += 1
         self.provenance = provenance
         self.trained_in = world.round
+
+    def _fitted(self, fit: Fit) -> Iteration[Job, Any, Trained]:
+        """A training, or what a checkpoint that was written within this round holds of it, done or half done."""
+        kept = self.model.resumed.pop(fit.streams.who, None)
+        if isinstance(kept, Trained):
+            return kept
+        trained: Trained = yield replace(fit, saved=kept)
+        return trained
+
+    def _guided(self, world: World, guidance: NegativeGuidance, trained: Trained) -> Iteration[Job, Any, Trained]:
+        """The model steered away from one that is trained on its own samples."""
+        streams = Streams(world.seed, f"{self.name}/auxiliary", world.round)
+        main, classes = trained.generator, world.humans.classes
+        draw = guidance.draw(main, classes, streams, world.device)
+        data = guidance.training_set(draw, (yield draw), classes)
+        auxiliary = yield from self._fitted(Fit(self.card.model, data, main, streams, guidance.budget_images))
+        return Trained(guidance.serve(main, auxiliary.generator), trained.loss)
+
+    def _data_set(self, world: World, settings: ProviderSettings, streams: Streams) -> Ids:
+        """The pages of this training, ascending."""
+        private = self._private(settings)
+        if self.generation < 0 and settings.distil is not None:
+            distilled: Ids = private[world.corpus.of("maker", private) != HUMAN]
+            return distilled
+        ids = world.scraper_of(settings).ids
+        if settings.reserve is not None:
+            ids = np.sort(np.concatenate([private[world.corpus.of("maker", private) == HUMAN], ids]))
+        if settings.correction is not None:
+            ids = settings.correction.corrected(ids, world.corpus.of("maker", ids) != HUMAN, streams)
+        return ids
+
+    def _private(self, settings: ProviderSettings) -> Ids:
+        """Its reserve and what it distilled."""
+        if settings.reserve is None and settings.distil is None:
+            return np.empty(0, dtype=np.int64)
+        found: Ids = self.model.corpus.private_of(self.unique_id)
+        return found
 
     def _data(self, world: World, ids: Ids) -> TrainingSet:
         x = torch.from_numpy(world.corpus.items[ids]).to(world.device)

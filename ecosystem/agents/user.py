@@ -2,13 +2,13 @@
 
 A group's ballots are computed as arrays: one call for its prompts, one sampling a provider, one choice. Rows stand
 in the order of users, and every draw is by row from a stream of the group's name, so that one more user changes
-nobody else's ballots.
+nobody else's ballots. What a group remembers, its members' experience of providers, its interest and its taste, are
+arrays of the world (``World.memory``): never changed, only replaced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator as Iteration
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,14 +21,29 @@ from ecosystem.agents.provider import Provider
 from ecosystem.models.base import to_web
 from ecosystem.models.jobs import Draw
 from ecosystem.rng import Streams
-from ecosystem.settings import Count, Name, Positive, Settings
+from ecosystem.settings import Count, Name, Positive, Settings, Share
 from ecosystem.web.choice import Choice, Luce
-from ecosystem.web.rewards import Reward
+from ecosystem.web.market import NONE, ProviderChoice
+from ecosystem.web.prompts import DriftingPrompts, Prompts, drawn
+from ecosystem.web.rewards import FIXED, Reward
 
 if TYPE_CHECKING:
     from ecosystem.world import World
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Adversary(Settings):
+    """A ``share`` of the ballots that is cast by the ``reward`` of somebody else, null: against the group's own.
+
+    Noisy and malicious curation (H. Wei, X. Zhang, Self-Consuming Generative Models with Adversarially Curated Data,
+    2025, arXiv 2505.09768).
+    """
+
+    share: Share
+    reward: Reward | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,10 @@ class UserSettings(Settings):
     """A group of ``count`` users with ``prompts_per_round`` ballots each and one taste.
 
     ``providers``: whom they ask (null: all). ``candidates``: the K images of a ballot come from `one-provider`,
-    drawn for the ballot, or each from a provider drawn for it (`across-providers`).
+    drawn for the ballot, or each from a provider drawn for it (`across-providers`). With a ``provider_choice`` each
+    user asks the provider that experience and habit make attractive. ``prompts``: null asks for any class as often.
+    ``taste_drift``: how far a round moves the taste, the weights of `class-taste` or the point of `distance`, towards
+    what won. ``publish_share``: of the ballots whose outcome is published (null: all).
     """
 
     name: Name
@@ -48,6 +66,16 @@ class UserSettings(Settings):
     publish: Literal["winner", "all", "none"] = "winner"
     providers: tuple[str, ...] | None = None
     candidates: Literal["one-provider", "across-providers"] = "one-provider"
+    prompts: Prompts | None = None
+    provider_choice: ProviderChoice | None = None
+    taste_drift: Share | None = None
+    adversary: Adversary | None = None
+    publish_share: Share | None = None
+
+    @property
+    def ballots(self) -> int:
+        """In a round."""
+        return self.count * self.prompts_per_round
 
 
 class User(mesa.Agent):
@@ -60,7 +88,7 @@ class User(mesa.Agent):
 def ask(world: World) -> Iteration[Draw, Tensor, None]:
     """Phase 4: every group's ballots, winners and publications of this round."""
     for group in world.settings.users:
-        if group.count * group.prompts_per_round:
+        if group.ballots:
             yield from _ballots(world, group)
 
 
@@ -70,16 +98,86 @@ def _ballots(world: World, group: UserSettings) -> Iteration[Draw, Tensor, None]
     if not serving:
         return
     streams = Streams(world.seed, group.name, world.round)
-    ballots = group.count * group.prompts_per_round
-    prompts = _drawn(streams, "prompts", (ballots,), world.humans.classes)
-    columns = 1 if group.candidates == "one-provider" else group.k
-    server = np.broadcast_to(
-        _drawn(streams, "providers", (ballots, group.k), len(serving))[:, :columns], (ballots, group.k)
-    )
+    prompts = _prompts(world, group, streams)
+    server = _servers(world, group, serving, streams)
     images = yield from _candidates(world, serving, server, prompts, streams)
-    winner = _vote(world, group, images, streams)
+    rewards = _rewards(world, group, images)
+    winner = _vote(world, group, images, rewards, streams)
     world.count_votes(serving, server, winner)
-    _publish(world, group, serving, server, prompts, images, winner)
+    won = None if rewards is None else rewards[np.arange(len(winner)), winner]
+    if group.provider_choice is not None and won is not None:
+        _remember(world, group, group.provider_choice, serving, server, won)
+    if world.seen is not None:
+        maker = np.array([world.number(p.name) for p in serving])[server]
+        published = (1.0 if group.publish_share is None else group.publish_share) * (group.publish == "winner")
+        world.seen.see(group.name, images, prompts, maker, winner, won, published)
+    if group.taste_drift:
+        _drift(world, group, images[np.arange(len(winner)), winner])
+    _publish(world, group, serving, server, prompts, images, winner, streams)
+
+
+def _prompts(world: World, group: UserSettings, streams: Streams) -> Ints:
+    """The class of each ballot, (ballots,)."""
+    classes = world.humans.classes
+    if group.prompts is None:
+        return _drawn(streams, "prompts", (group.ballots,), classes)
+    shares = group.prompts.shares(classes)
+    if isinstance(group.prompts, DriftingPrompts):
+        shares = world.memory.get(group.name, {}).get("interest", shares)
+        if (seen := world.classes_of_last_round()) is not None:
+            shares = group.prompts.moved(shares, seen)
+        world.remember(group.name, interest=shares)
+    return drawn(shares, streams.numpy("prompts").random(group.ballots))
+
+
+def _servers(world: World, group: UserSettings, serving: list[Provider], streams: Streams) -> Ints:
+    """Whose images stand in the slots of each ballot, (ballots, K), as positions among those who serve."""
+    shape = (group.ballots, group.k)
+    if group.provider_choice is not None:
+        asked = _chosen(world, group, group.provider_choice, serving, streams)
+        return np.broadcast_to(np.repeat(asked, group.prompts_per_round)[:, None], shape)
+    columns = 1 if group.candidates == "one-provider" else group.k
+    return np.broadcast_to(_drawn(streams, "providers", shape, len(serving))[:, :columns], shape)
+
+
+def _chosen(
+    world: World, group: UserSettings, choice: ProviderChoice, serving: list[Provider], streams: Streams
+) -> Ints:
+    """Whom each user asks, (count,)."""
+    known = _experience(world, group, choice)
+    numbers = [world.number(p.name) for p in serving]
+    # All providers of the scenario have their draws, so that one that comes or goes changes nobody's.
+    uniforms = streams.numpy("market").random((group.count, len(world.providers)))
+    absent = np.full(len(world.providers), -np.inf)
+    absent[numbers] = 0.0
+    asked = choice.chosen(known["experienced"] + absent, known["last"], world.vote_shares, uniforms)
+    return np.searchsorted(numbers, asked)
+
+
+def _experience(world: World, group: UserSettings, choice: ProviderChoice) -> dict[str, Any]:
+    """What the members remember: ``experienced`` (count, P) and ``last`` (count,)."""
+    start: dict[str, Any] = {
+        "experienced": np.full((group.count, len(world.providers)), choice.prior),
+        "last": np.full(group.count, NONE),
+    }
+    return {**start, **world.memory.get(group.name, {})}
+
+
+def _remember(
+    world: World,
+    group: UserSettings,
+    choice: ProviderChoice,
+    serving: list[Provider],
+    server: Ints,
+    won: Floats,
+) -> None:
+    """What the members experienced, ``won`` (ballots,) being the reward of each winner."""
+    known = _experience(world, group, choice)
+    asked = np.array([world.number(p.name) for p in serving])[server[:: group.prompts_per_round, 0]]
+    reward = won.reshape(group.count, group.prompts_per_round).mean(axis=1)
+    world.remember(
+        group.name, experienced=choice.remembered(known["experienced"], asked, reward), last=asked.astype(np.int64)
+    )
 
 
 def _drawn(streams: Streams, what: str, shape: tuple[int, ...], choices: int) -> Ints:
@@ -106,16 +204,55 @@ def _candidates(
     return images
 
 
-def _vote(world: World, group: UserSettings, images: NDArray[Any], streams: Streams) -> Ints:
+def _rewards(world: World, group: UserSettings, images: NDArray[Any]) -> Floats | None:
+    """How the group likes each image, (ballots, K); None where nobody asks."""
+    reward = taste(world, group)
+    wanted = group.k > 1 or group.provider_choice is not None or world.seen is not None
+    if reward is None or not wanted:
+        return None
+    return reward.score(images.reshape(-1, *images.shape[2:]), world.judge).reshape(images.shape[:2])
+
+
+def taste(world: World, group: UserSettings) -> Reward | None:
+    """The group's reward as its taste now is."""
+    now = world.memory.get(group.name, {}).get("taste") if group.taste_drift else None
+    if group.reward is None or now is None or isinstance(group.reward, FIXED):
+        return group.reward
+    return group.reward.towards(now)
+
+
+def _drift(world: World, group: UserSettings, won: NDArray[Any]) -> None:
+    """The taste moves towards what won: w' = (1 - beta) w + beta mean phi(x) (X. Wei et al., Co-evolving Human
+    Preferences, 2026)."""
+    reward, beta = taste(world, group), group.taste_drift
+    if reward is None or isinstance(reward, FIXED) or beta is None:
+        return
+    world.remember(group.name, taste=(1 - beta) * reward.target() + beta * reward.seen(won, world.judge).mean(axis=0))
+
+
+def _vote(world: World, group: UserSettings, images: NDArray[Any], rewards: Floats | None, streams: Streams) -> Ints:
     """The winning slot of every ballot, (ballots,)."""
     ballots, k = images.shape[:2]
     if k == 1:
         return np.zeros(ballots, dtype=np.int64)
-    rewards = np.zeros((ballots, k))
-    if group.reward is not None:
-        flat = images.reshape(-1, *images.shape[2:])
-        rewards = group.reward.score(flat, world.judge).reshape(ballots, k)
-    return group.choice.choose(rewards, streams.numpy("choice").random((ballots, k)))
+    judged = np.zeros((ballots, k)) if rewards is None else rewards
+    if group.adversary is not None and group.adversary.share:
+        judged = _corrupted(world, group.adversary, images, judged, streams)
+    return group.choice.choose(judged, streams.numpy("choice").random((ballots, k)))
+
+
+def _corrupted(world: World, adversary: Adversary, images: NDArray[Any], rewards: Floats, streams: Streams) -> Floats:
+    """The rewards (ballots, K) by which votes are cast, some of them an adversary's."""
+    theirs = streams.numpy("adversary").random(len(images)) < adversary.share
+    judged = rewards.copy()
+    if adversary.reward is None:
+        judged[theirs] = -rewards[theirs]
+    else:
+        seen = images[theirs]
+        judged[theirs] = adversary.reward.score(seen.reshape(-1, *images.shape[2:]), world.judge).reshape(
+            seen.shape[:2]
+        )
+    return judged
 
 
 def _publish(
@@ -126,27 +263,26 @@ def _publish(
     prompts: Ints,
     images: NDArray[Any],
     winner: Ints,
+    streams: Streams,
 ) -> None:
     if group.publish == "none":
         return
     ballots, k = server.shape
+    ballot = np.arange(ballots)
+    if group.publish_share is not None and group.publish_share < 1:
+        ballot = ballot[streams.numpy("publishing").random(ballots) < group.publish_share]
     if group.publish == "winner":
-        rows, slots = np.arange(ballots), winner
+        rows, slots = ballot, winner[ballot]
     else:
-        rows, slots = np.repeat(np.arange(ballots), k), np.tile(np.arange(k), ballots)
+        rows, slots = np.repeat(ballot, k), np.tile(np.arange(k), len(ballot))
     ids, homes = world.addresses(User, group.name)
     author, maker = rows // group.prompts_per_round, server[rows, slots]
-    world.corpus.publish(
-        images[:, 0] if k == 1 else images[rows, slots],
+    world.publish_made(
+        images[:, 0] if k == 1 and len(rows) == ballots else images[rows, slots],
         label=prompts[rows],
         site=homes[author],
         author=ids[author],
-        maker=_of_maker([world.number(p.name) for p in serving], maker),
-        generation=_of_maker([p.generation for p in serving], maker),
-        lineage=_of_maker([p.provenance.lineage if p.provenance else 0.0 for p in serving], maker),
+        makers=serving,
+        which=maker,
+        who=group.name,
     )
-
-
-def _of_maker(values: Sequence[float], maker: Ints) -> Any:
-    """A column: the maker's value for each page, or the one value where there is one maker."""
-    return values[0] if len(values) == 1 else np.array(values)[maker]

@@ -90,6 +90,19 @@ class Generator(ABC):
         """What ``Family.restored`` makes this model of again, and what a later training goes on from."""
         return self.state()
 
+    @property
+    def trained(self) -> Generator:
+        """The model that a later training goes on from: this one, unless it serves a variation of another."""
+        return self
+
+    def guided(self, auxiliary: Generator, weight: float) -> Generator:
+        """This model steered away from ``auxiliary`` of its family, weight > 0; see ``models/guided.py``.
+
+        Only of families that have a score (``Family.takes_guidance``). Raises TrainingError where the two allow no
+        such weight.
+        """
+        raise TypeError(f"{type(self).__name__} takes no negative guidance: it has no score to extrapolate")
+
     def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """log p(x | y), (N,), in nats; only of families that know it."""
         raise AttributeError(f"{type(self).__name__} has no closed-form density")
@@ -108,6 +121,9 @@ class Family(ABC):
     # Whether noise times sqrt(b) draws from the model with its covariance times b: the sampling bias of
     # Alemohammad et al., Self-Consuming Generative Models Go MAD, 2023, arXiv 2307.01850.
     takes_sampling_bias: ClassVar[bool] = False
+
+    # Whether its models can be steered away from one another (``Generator.guided``).
+    takes_guidance: ClassVar[bool] = False
 
     # Whether seeds of a scenario gain from running in lockstep, their fits and draws done as stacks.
     stacks: ClassVar[bool] = False

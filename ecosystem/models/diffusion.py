@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ecosystem.models.guided import Predict
 from ecosystem.models.neural import NeuralFamily
 from ecosystem.settings import Positive, Settings
 
@@ -61,7 +62,7 @@ class Diffusion(NeuralFamily):
         output: Tensor = net(a.sqrt() * x + (1 - a).sqrt() * e, s / self.times, y)
         return (output - target).square().mean()
 
-    def integrate(self, net: nn.Module, y: Tensor, noise: Tensor) -> Tensor:
+    def integrate(self, net: Predict, y: Tensor, noise: Tensor) -> Tensor:
         signals = signal(self.schedule, self.times).tolist()
         times = [*ddim_times(self.times, self.sampler), 0]
         x = noise

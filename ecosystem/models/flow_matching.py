@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ecosystem.models.guided import Predict
 from ecosystem.models.neural import NeuralFamily
 from ecosystem.settings import Positive, Settings
 
@@ -50,7 +51,7 @@ class FlowMatching(NeuralFamily):
         error: Tensor = velocity - (x - z)
         return error.square().mean()
 
-    def integrate(self, net: nn.Module, y: Tensor, noise: Tensor) -> Tensor:
+    def integrate(self, net: Predict, y: Tensor, noise: Tensor) -> Tensor:
         x, h = noise, 1.0 / self.sampler.steps
         for step in range(self.sampler.steps):
             t = torch.full_like(y, step * h, dtype=torch.float32)

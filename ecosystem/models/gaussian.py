@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ecosystem.distribution import Distribution
 from ecosystem.errors import TrainingError
+from ecosystem.models import guided
 from ecosystem.models.base import Family, Generator, Saved, Training, TrainingSet, Update
 from ecosystem.rng import Streams, stream
 from ecosystem.settings import Settings
@@ -76,6 +77,19 @@ class GaussianGenerator(Generator):
             values[chosen] = _log_density(centred if axes is None else centred @ axes, scale.clamp(min=0))
         return values
 
+    def guided(self, auxiliary: Generator, weight: float) -> GaussianGenerator:
+        """Exactly p^(1 + weight) / p_auxiliary^weight, class by class."""
+        if not isinstance(auxiliary, GaussianGenerator) or auxiliary.root.shape != self.root.shape:
+            raise TypeError("a Gaussian is guided by a Gaussian with as many classes and the same kind of covariance")
+        pairs = zip(self.mean, self.root, auxiliary.mean, auxiliary.root, strict=True)
+        if self.root.ndim == 2:
+            found = [guided.variances(m, r.square(), n, s.square(), weight) for m, r, n, s in pairs]
+            roots = [variance.sqrt() for _, variance in found]
+        else:
+            found = [guided.covariances(m, r, n, s @ s, weight) for m, r, n, s in pairs]
+            roots = [symmetric_root(covariance) for _, covariance in found]
+        return GaussianGenerator(torch.stack([mean for mean, _ in found]), torch.stack(roots), self.shape)
+
     def distribution(self) -> Distribution | None:
         if len(self.shape) > 1:
             return None  # the pages of images are rounded and clipped
@@ -86,6 +100,7 @@ class GaussianGenerator(Generator):
 @dataclass(frozen=True)
 class Gaussian(Family, Settings):
     takes_sampling_bias: ClassVar[bool] = True
+    takes_guidance: ClassVar[bool] = True
     stacks: ClassVar[bool] = True
 
     family: Literal["gaussian"] = "gaussian"

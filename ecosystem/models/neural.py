@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from ecosystem.compute import out_of_memory
 from ecosystem.models.base import Family, Generator, Saved, Training, TrainingSet
+from ecosystem.models.guided import Predict, predictions
 from ecosystem.models.nets import MLPSettings, NetSettings, build
 from ecosystem.models.train import TrainSettings, TrainState, train
 from ecosystem.rng import Streams
@@ -24,6 +26,8 @@ SAMPLE_BLOCK = 4096  # samples computed at once, where the memory lets us
 class NeuralFamily(Family, Settings):
     """A family with a network. Subclasses give the loss and the sampler, both pure."""
 
+    takes_guidance: ClassVar[bool] = True
+
     net: NetSettings = MLPSettings()
     train: TrainSettings = TrainSettings()
 
@@ -32,8 +36,8 @@ class NeuralFamily(Family, Settings):
         """The scalar loss of a batch: x (N, ...) in model scale, y (N,)."""
 
     @abstractmethod
-    def integrate(self, net: nn.Module, y: Tensor, noise: Tensor) -> Tensor:
-        """Noise (N, ...) -> samples (N, ...)."""
+    def integrate(self, net: Predict, y: Tensor, noise: Tensor) -> Tensor:
+        """Noise (N, ...) -> samples (N, ...). ``net`` may be two networks, one guided away from the other."""
 
     def fit(
         self,
@@ -44,6 +48,7 @@ class NeuralFamily(Family, Settings):
         saved: Saved | None = None,
     ) -> Training:
         device, settings = data.x.device, self.train
+        previous = None if previous is None else previous.trained
         finetune = isinstance(previous, NeuralGenerator)
         if saved is not None:
             state = TrainState.restored(self._net(data.shape, data.classes, device), saved)
@@ -72,6 +77,7 @@ class NeuralGenerator(Generator):
     family: NeuralFamily
     training: TrainState
     shape: tuple[int, ...]
+    predict: Predict | None = None  # asked by the sampler; None is the averaged network of ``training``
 
     def noise(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         return rng.standard_normal((n, *self.shape), dtype=np.float32)
@@ -94,10 +100,23 @@ class NeuralGenerator(Generator):
                 torch.cuda.empty_cache()
 
     def _in_blocks(self, y: Tensor, noise: Tensor, size: int) -> Tensor:
-        net = self.training.ema.eval()
+        net = self._predict()
         with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=y.device.type == "cuda"):
             blocks = zip(torch.split(y, size), torch.split(noise, size), strict=True)
             return torch.cat([self.family.integrate(net, labels, z).float() for labels, z in blocks])
+
+    def guided(self, auxiliary: Generator, weight: float) -> NeuralGenerator:
+        """Its prediction is extrapolated; nets and trainings may differ, as those of autoguidance do."""
+        if not isinstance(auxiliary, NeuralGenerator) or not self._alike(auxiliary):
+            raise TypeError("a network is guided by one of the same family and settings, but for `net` and `train`")
+        return replace(self, predict=predictions(self._predict(), auxiliary._predict(), weight))
+
+    def _alike(self, other: NeuralGenerator) -> bool:
+        family = replace(other.family, net=self.family.net, train=self.family.train)
+        return family == self.family and other.shape == self.shape
+
+    def _predict(self) -> Predict:
+        return self.predict or self.training.ema.eval()
 
     def state(self) -> dict[str, Tensor]:
         return dict(self.training.ema.state_dict())

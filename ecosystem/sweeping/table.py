@@ -86,7 +86,7 @@ def _of_point(plan: Plan, point: Point, folder: Path, failures: Mapping[int, Fai
     rows = [{**row, "point": point.digest, "state": FINISHED} for row in found]
     for seed, failure in failures.items():
         if seed in plan.seeds and seed not in covered:
-            names = [provider.name for provider in point.question.scenario.providers]
+            names = [provider.name for provider in point.question.providers]
             rows += [_failed(point, seed, name, verdicts.get(name), failure.why) for name in names]
     return sorted(rows, key=lambda row: row["seed"])  # stable: providers keep the scenario's order
 

@@ -39,7 +39,7 @@ class Items:
 
     @property
     def item_bytes(self) -> int:
-        return math.prod(self._shape) * self.dtype.itemsize
+        return math.prod(self._shape) * int(self.dtype.itemsize)
 
     def append(self, rows: Array) -> None:
         done = 0

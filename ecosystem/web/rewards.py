@@ -2,16 +2,19 @@
 
 ``class-confidence`` r = gamma q_c(x) and ``max-confidence`` r = gamma max_c q_c(x), with q a classifier trained on
 human data, are the rewards of Ferbach et al., 2024, arXiv 2407.09499; ``distance``
-r = -gamma max(0, ||x - to|| - beyond) is their reward on vectors.
+r = -gamma max(0, ||x - to|| - beyond) is their reward on vectors. ``class-taste`` r = gamma sum_c w_c q_c(x), with
+weights w that sum to one, is a taste for several classes that may move (X. Wei et al., Co-evolving Human Preferences,
+2026): ``target`` is the taste, ``seen`` what it moves towards, and ``towards`` the same reward with another taste.
 
 ``score`` takes published items (N, ...) and a judge that knows q, and returns (N,).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Protocol
 
+import annotated_types as at
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,9 +65,45 @@ class Distance(Settings):
         distance: Floats = np.linalg.norm(x - np.asarray(self.to), axis=1)
         return -self.gamma * np.maximum(0.0, distance - self.beyond)
 
+    def target(self) -> Floats:
+        return np.asarray(self.to)
 
-Reward = Annotated[ClassConfidence | MaxConfidence | Distance, KIND]
+    def seen(self, x: NDArray[Any], judge: Judge | None) -> Floats:
+        return x
+
+    def towards(self, target: Floats) -> Distance:
+        return replace(self, to=tuple(target.tolist()))
+
+
+@dataclass(frozen=True)
+class ClassTaste(Settings):
+    """``weights``: one a class, in any unit."""
+
+    weights: Annotated[tuple[NonNegative, ...], at.MinLen(1), at.MaxLen(100_000)]
+    kind: Literal["class-taste"] = "class-taste"
+    gamma: float = 5.0
+
+    def score(self, x: NDArray[Any], judge: Judge | None) -> Floats:
+        liked: Floats = self.gamma * (self.seen(x, judge) @ self.target())
+        return liked
+
+    def target(self) -> Floats:
+        weights: Floats = np.asarray(self.weights, dtype=np.float64)
+        shares: Floats = weights / weights.sum()
+        return shares
+
+    def seen(self, x: NDArray[Any], judge: Judge | None) -> Floats:
+        assert judge is not None, "the scenario's checks let no class reward through without a classifier"
+        found: Floats = judge.probabilities(x)
+        return found
+
+    def towards(self, target: Floats) -> ClassTaste:
+        return replace(self, weights=tuple(target.tolist()))
+
+
+Reward = Annotated[ClassConfidence | MaxConfidence | ClassTaste | Distance, KIND]
+FIXED = (ClassConfidence, MaxConfidence)  # these have no taste that could move
 
 
 def needs_classifier(reward: Reward | None) -> bool:
-    return isinstance(reward, ClassConfidence | MaxConfidence)
+    return isinstance(reward, ClassConfidence | MaxConfidence | ClassTaste)
