@@ -260,7 +260,8 @@ def _mark(world: World, state: dict[str, Any], tensors: Mapping[str, Tensor]) ->
     for number, provider in enumerate(world.providers):
         row = state["providers"][provider.name]
         made = row["provenance"]
-        generator = None if made is None else _restored(world, provider.name, _whose(f"{number}", tensors))
+        saved = _whose(f"{number}", tensors)
+        generator = None if made is None else _restored(world, provider.name, row["trained_in"], saved)
         provenance = made and Provenance(made[0], dict(made[1]), made[2])
         providers.append(
             ProviderMark(row["generation"], generator, provenance, row["loss"], row["trained_in"], row["stopped"])
@@ -275,14 +276,16 @@ def _mark(world: World, state: dict[str, Any], tensors: Mapping[str, Tensor]) ->
 def _within(world: World, state: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Trained | Saved]:
     trainings: dict[str, Trained | Saved] = {}
     for number, (name, loss) in enumerate(state["within"]["done"].items()):
-        trainings[name] = Trained(_restored(world, name, _whose(f"done {number}", tensors)), loss)
+        saved = _whose(f"done {number}", tensors)
+        trainings[name] = Trained(_restored(world, name, state["round"], saved), loss)
     for number, name in enumerate(state["within"]["half"]):
         trainings[name] = _whose(f"half {number}", tensors)
     return trainings
 
 
-def _restored(world: World, provider: str, saved: Saved) -> Any:
-    family = world.question.cards[provider.partition("/")[0]].model
+def _restored(world: World, provider: str, round: int, saved: Saved) -> Any:
+    """A model that was trained in a round; an auxiliary's name ends with what it is."""
+    family = world.question.card(provider.partition("/")[0], round).model
     return guided.restored(family, saved, world.humans.shape, world.humans.classes)
 
 

@@ -104,6 +104,10 @@ def _paths(scenario: Scenario) -> Iterator[tuple[Route, Path]]:
     for number, event in enumerate(scenario.events):
         added = event.add.providers if event.add else ()
         entering += [(("events", number, "add", "providers", n), provider) for n, provider in enumerate(added)]
+        for dotted, value in (event.set or {}).items():
+            named = dotted.startswith("providers.") and dotted.endswith(".model")
+            if named and isinstance(value, str) and cards.is_path(value):
+                yield ("events", number, "set", dotted), cards.path_of(value)
     for route, provider in entering:
         if provider.model is not None and cards.is_path(provider.model):
             yield (*route, "model"), cards.path_of(provider.model)

@@ -92,7 +92,7 @@ def run(question: Question, seeds: Sequence[int], folder: Path | None = None, fo
         if kept:
             yield Event("kept", kept[0], together=len(kept))
         missing = [seed for seed in seeds if seed not in set(kept)]
-        size = TOGETHER if all(card.model.stacks for card in question.cards.values()) else 1
+        size = TOGETHER if all(card.model.stacks for card in question.all_cards) else 1
         for start in range(0, len(missing), size):
             group = [record.seed(seed) for seed in missing[start : start + size]]
             yield from _run_together(question, group, device, force)
@@ -395,7 +395,7 @@ class Running:
 
 def round_line(world: World, told: int = 0) -> Line:
     """The round just closed, as one line of metrics.jsonl; ``told`` batches of pages stand in earlier ones."""
-    shown = world.corpus.shown(world.settings.web.retention)
+    shown = world.shown()
     ballots = sum(world.votes.values())
     agents = {"agents": world.told} if world.told else {}
     measured = {"measured": world.measured} if world.measured else {}

@@ -171,7 +171,7 @@ def _takes_any(scraper: ScraperSettings) -> bool:
 
 
 def _families(question: Question, *families: type) -> bool:
-    return all(isinstance(card.model, families) for card in question.cards.values())
+    return all(isinstance(card.model, families) for card in question.all_cards)
 
 
 def _blind(question: Question) -> bool:
@@ -202,7 +202,7 @@ def _flow(question: Question, lines: Sequence[Line], flow: DataFlow) -> Iterator
             if "trained" not in row:
                 continue
             by_batch = dict(row["trained"]["by_batch"])
-            model = question.cards[name].model
+            model = question.card(name, line["round"]).model
             scraper = settings.scraper_for(settings.provider(name)).name
             fitted = flow.fit(
                 {groups[number]: pages for number, pages in by_batch.items()},
@@ -433,6 +433,7 @@ ORACLES: tuple[Oracle, ...] = (
         lambda q: (
             _blind(q)
             and _families(q, Gaussian)
+            and not q.changed
             and isinstance(q.scenario.humans, GaussianSource)
             and all(p.sampling_bias == 1.0 for world in _worlds(q) for p in world.providers)
         ),

@@ -202,7 +202,7 @@ class Scenario(Settings):
 
     def groups_of(self, provider: str) -> list[UserSettings]:
         """The user groups that ask this provider."""
-        return [g for g in self.users if g.providers is None or provider in g.providers]
+        return [g for g in self.users if g.ballots and (g.providers is None or provider in g.providers)]
 
     @property
     def ballots_per_round(self) -> int:
@@ -216,11 +216,22 @@ class Question:
     scenario: Scenario
     cards: Mapping[str, Card]  # by provider
     policies: Mapping[int, Scenario] = field(default_factory=dict)  # by the round of an event
+    changed: Mapping[str, Mapping[int, Card]] = field(default_factory=dict)  # by provider, from a round on
 
     def at(self, round: int) -> Scenario:
         """The policies in force in a round."""
         past = [start for start in self.policies if start <= round]
         return self.policies[max(past)] if past else self.scenario
+
+    def card(self, provider: str, round: int) -> Card:
+        """The model that a provider would train in a round."""
+        changes = {start: card for start, card in self.changed.get(provider, {}).items() if start <= round}
+        return changes[max(changes)] if changes else self.cards[provider]
+
+    @property
+    def all_cards(self) -> list[Card]:
+        """Of all providers and rounds."""
+        return [*self.cards.values(), *(card for later in self.changed.values() for card in later.values())]
 
     def _ever(self, part: str) -> tuple[Any, ...]:
         """The groups of a kind in the order in which they enter, each as it is when it does."""
@@ -252,7 +263,16 @@ class Question:
         """Everything that decides what a run does, seeds apart: the records keep it, and name the run by it."""
         tree = grammar.dump(self.scenario)
         tree.pop("seeds")
-        return {"scenario": tree, "cards": {name: grammar.dump(card) for name, card in self.cards.items()}}
+        found: dict[str, Any] = {
+            "scenario": tree,
+            "cards": {name: grammar.dump(card) for name, card in self.cards.items()},
+        }
+        if self.changed:
+            found["changed_cards"] = {
+                name: {str(start): grammar.dump(card) for start, card in later.items()}
+                for name, later in self.changed.items()
+            }
+        return found
 
     @property
     def digest(self) -> str:
@@ -271,6 +291,8 @@ def digest(resolved: Mapping[str, Any]) -> str:
         "scenario": {key: value for key, value in resolved["scenario"].items() if key not in WORDS + changes.HOW},
         "models": {name: card["model"] for name, card in resolved["cards"].items()},
     }
+    for name, later in resolved.get("changed_cards", {}).items():
+        tree["models"] |= {f"{name} from {start}": card["model"] for start, card in later.items()}
     return hashlib.sha256(json.dumps(_in_force(tree), sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -334,11 +356,12 @@ def from_document(document: Document, overrides: Mapping[str, Any], allow_paths:
         faults += [_fault(document, finding) for finding in strange]
         found, wrong = _cards(scenario, document, {route for route, _, _ in strange})
         findings = list(islice(checks.of_scenario(scenario, found), MOST_FINDINGS))
-        later, wrong_later = _cards_of_events(scenario, document)
+        later, wrong_later = _cards_of_events(scenario, document, {route for route, _, _ in strange})
         found |= later
-        policies, event_faults = _policies(scenario, document, found, findings)
+        closed = {route for route, _, _ in strange}
+        policies, changed, event_faults = _policies(scenario, document, found, findings, closed)
         event_faults += wrong_later
-        question = Question(scenario, found, policies)
+        question = Question(scenario, found, policies, changed)
         findings += islice(checks.of_question(question), MOST_FINDINGS)
         faults += [*wrong, *event_faults, *(_fault(document, finding) for finding in findings)]
     raise_faults(_told(faults, [grammar.where(document.data, route) for route in overridden]), document.origin)
@@ -415,7 +438,9 @@ def _cards(scenario: Scenario, document: Document, strange: Set[Route]) -> tuple
     return found, faults
 
 
-def _cards_of_events(scenario: Scenario, document: Document) -> tuple[dict[str, Card], list[Fault]]:
+def _cards_of_events(
+    scenario: Scenario, document: Document, strange: Set[Route]
+) -> tuple[dict[str, Card], list[Fault]]:
     """By provider that enters later."""
     found: dict[str, Card] = {}
     faults: list[Fault] = []
@@ -424,7 +449,7 @@ def _cards_of_events(scenario: Scenario, document: Document) -> tuple[dict[str, 
         for position, event in enumerate(scenario.events)
         for number, provider in enumerate(event.add.providers if event.add else ())
     ]:
-        card, wrong = _card(provider, ("events", happening, "add", "providers", number), document, set())
+        card, wrong = _card(provider, ("events", happening, "add", "providers", number), document, strange)
         faults += wrong
         if card is not None:
             found.setdefault(provider.name, card)
@@ -470,19 +495,37 @@ _POLICIES = {
         *("budget", "window_rounds", "retention", "take", "crawl", "filter"),
         *("quality", "near_duplicates", "balance", "resample"),
     ),
-    "providers": ("retrain", "scraper", "sampling_bias", "correction", "negative_guidance", "watermark"),
+    "providers": (
+        "retrain",
+        "scraper",
+        "sampling_bias",
+        "correction",
+        "negative_guidance",
+        "distil",
+        "watermark",
+        "model",
+        "card",
+    ),
     "web": ("retention", "capacity", "admission"),
 }
 _GROUPS = ("creators", "users", "scrapers", "providers")
 
 
 def _policies(
-    scenario: Scenario, document: Document, found: Mapping[str, Card], findings: list[checks.Finding]
-) -> tuple[dict[int, Scenario], list[Fault]]:
-    """The scenario as it stands after each event. ``findings``: what is known to be wrong without any event."""
+    scenario: Scenario,
+    document: Document,
+    found: Mapping[str, Card],
+    findings: list[checks.Finding],
+    strange: Set[Route],
+) -> tuple[dict[int, Scenario], dict[str, dict[int, Card]], list[Fault]]:
+    """The scenario as it stands after each event, and the cards of those who then change theirs.
+
+    ``findings``: what is known to be wrong without any event.
+    """
     # Neither events nor seeds nor claims are policies, and all may be many.
     tree: Any = {**grammar.dump(scenario), "events": [], "seeds": [0], "claims": []}
     policies: dict[int, Scenario] = {}
+    changed: dict[str, dict[int, Card]] = {}
     faults: list[Fault] = []
     known = set(findings)
     ever = {group["name"] for part in _GROUPS for group in tree[part]}
@@ -493,12 +536,39 @@ def _policies(
         policy, invalid = grammar.check(Scenario, Document(after, document.origin, {}))
         wrong += [_event_fault(document, number, after, f.where, f.problem, f.remedy) for f in invalid]
         if policy is not None:
+            cards_then, wrong_cards = _changed_cards(number, event, policy, document, strange)
+            found = {**found, **cards_then}
+            for name, card in cards_then.items():
+                changed.setdefault(name, {})[event.at] = card
+            wrong += wrong_cards
             tree, policies[event.at] = after, policy
             new = [finding for finding in checks.of_scenario(policy, found) if finding not in known]
             known.update(new)
             wrong += [_event_fault(document, number, after, grammar.where(after, r), p, m) for r, p, m in new]
         faults += wrong
-    return policies, faults
+    return policies, changed, faults
+
+
+def _changed_cards(
+    number: int, event: Event, policy: Scenario, document: Document, strange: Set[Route]
+) -> tuple[dict[str, Card], list[Fault]]:
+    """The cards that an event gives to providers that are there."""
+    found: dict[str, Card] = {}
+    faults: list[Fault] = []
+    for dotted in event.set or ():
+        part, _, rest = dotted.partition(".")
+        name, _, key = rest.partition(".")
+        provider = (
+            policy.found_provider(name) if part == "providers" and key.split(".")[0] in ("model", "card") else None
+        )
+        if provider is None:
+            continue
+        route: Route = ("events", number, "set", dotted)
+        card, wrong = _card(provider, route, document, {(*r, "model") for r in strange})
+        faults += wrong
+        if card is not None:
+            found[name] = card
+    return found, faults
 
 
 def _event_checks(number: int, event: Event, rounds: int) -> Iterator[checks.Finding]:
@@ -507,7 +577,7 @@ def _event_checks(number: int, event: Event, rounds: int) -> Iterator[checks.Fin
         yield ("events", number, "at"), problem, "raise `rounds`, or let it happen earlier"
     if event.set == {}:
         yield ("events", number, "set"), "the event sets nothing", "for example {users.crowd.k: 4}"
-    elif event.set is None and event.add is None and not event.remove:
+    elif event.set is None and event.add in (None, Added()) and not event.remove:
         yield ("events", number), "nothing happens", "add `set`, `add` or `remove`"
 
 
@@ -543,6 +613,11 @@ def _after(tree: Any, number: int, event: Event, document: Document) -> tuple[An
             continue
         try:
             tree = set_path(tree, dotted, value, document.origin)
+            words = dotted.split(".")
+            if words[0] == "providers" and words[-1] in ("model", "card") and len(words) == 3:
+                # One takes the other's place.
+                other = "card" if words[-1] == "model" else "model"
+                tree = set_path(tree, f"providers.{words[1]}.{other}", None, document.origin)
         except FaultsError as error:
             faults += [_fault(document, (route, f.problem, f.remedy)) for f in error.faults]
     return tree, faults

@@ -83,16 +83,28 @@ def question_of(record: RunRecord, events: Sequence[dict[str, Any]] = ()) -> Que
     # The cards as they were, written in place of their names; the names and baselines are put back below.
     asked = {**scenario, "providers": _in_place(scenario["providers"], tree["cards"])}
     before = scenario.get("events")
-    asked["events"] = [_event_in_place(e, tree["cards"]) for e in before] if isinstance(before, list) else []
+    later = _changed_cards(tree)
+    asked["events"] = [_event_in_place(e, tree["cards"], later) for e in before] if isinstance(before, list) else []
     asked["events"] += events
     origin = str(record.folder / "scenario.resolved.yaml")
     # Whatever paths it names, none is opened: a report needs no human data, and the cards are here.
     question = from_document(Document(asked, origin, {}), {}, allow_paths=True)
     found = {name: cards.from_document(Document(card, origin, {})) for name, card in tree["cards"].items()}
+    changed = {
+        name: {start: cards.from_document(Document(card, origin, {})) for start, card in later.items()}
+        for name, later in _changed_cards(tree).items()
+    }
     named = [*scenario["providers"], *(p for providers in _added(scenario.get("events")) for p in providers)]
     names = {p["name"]: p.get("model") if isinstance(p.get("model"), str) else None for p in named}
-    policies = {at: _named(policy, names) for at, policy in question.policies.items()}
-    return Question(_named(question.scenario, names), found, policies)
+    policies = {}
+    scenario_named = _named(question.scenario, names)
+    for event in sorted(scenario_named.events, key=lambda e: e.at):
+        for dotted in event.set or ():
+            name, _, key = dotted.removeprefix("providers.").rpartition(".")
+            if key in ("model", "card") and name in names:
+                names[name] = None  # the card as it was stands in its place
+        policies[event.at] = _named(question.policies[event.at], names)
+    return Question(scenario_named, found, policies, changed)
 
 
 def _named(scenario: Scenario, models: Mapping[str, str | None]) -> Scenario:
@@ -129,11 +141,31 @@ def _in_place(providers: Any, found: Mapping[str, Any]) -> Any:
     ]
 
 
-def _event_in_place(event: Any, found: Mapping[str, Any]) -> Any:
-    added = event.get("add") if isinstance(event, dict) else None
-    if not isinstance(added, dict):
+def _event_in_place(event: Any, found: Mapping[str, Any], later: Mapping[str, Any]) -> Any:
+    """An event with models in place of the names of cards."""
+    if not isinstance(event, dict):
         return event
-    return {**event, "add": {**added, "providers": _in_place(added.get("providers"), found)}}
+    added, changes = event.get("add"), event.get("set")
+    if isinstance(added, dict):
+        event = {**event, "add": {**added, "providers": _in_place(added.get("providers"), found)}}
+    for dotted in changes if isinstance(changes, dict) else ():
+        name = str(dotted).removeprefix("providers.").removesuffix(".model")
+        card = later.get(name, {}).get(event.get("at"))
+        if dotted == f"providers.{name}.model" and card is not None:
+            event = {**event, "set": {**event["set"], f"providers.{name}.card": card["model"]}}
+            event["set"].pop(dotted)
+    return event
+
+
+def _changed_cards(tree: dict[str, Any]) -> dict[str, dict[int, Any]]:
+    """The cards that events brought, by provider and round, as far as these are on record."""
+    told = tree.get("changed_cards")
+    return {
+        name: {int(start): card for start, card in later.items() if start.isdecimal()}
+        for name, later in (told.items() if isinstance(told, dict) else ())
+        if isinstance(later, dict)
+        and all(isinstance(c, dict) and isinstance(c.get("model"), dict) for c in later.values())
+    }
 
 
 def _metrics(question: Question) -> list[Any]:

@@ -32,12 +32,13 @@ from ecosystem.models.jobs import Job, Trained, drive
 from ecosystem.rng import stream
 from ecosystem.scenarios import Question, Scenario
 from ecosystem.web.admission import AdmitAll
-from ecosystem.web.corpus import HUMAN, NOBODY, NOWHERE, Corpus, Retention
+from ecosystem.web.corpus import HUMAN, NOBODY, NOWHERE, Corpus, Retention, Totals
 from ecosystem.web.detectors import needs_judge as filters_by_sight
 from ecosystem.web.found import Found
 from ecosystem.web.links import Links, newest_of_each_site
 from ecosystem.web.marks import WATERMARKED
 from ecosystem.web.rewards import Reward, needs_classifier
+from ecosystem.web.selection import needs_judge as stage_by_sight
 
 if TYPE_CHECKING:
     from ecosystem.models.classifier import Classifier
@@ -196,8 +197,8 @@ class World(mesa.Model):
         grown = np.zeros((len(corpus.batches), len(names)))
         grown[: len(selection)] = selection
         for number, batch in enumerate(corpus.batches[len(selection) :], len(selection)):
-            if batch.maker >= 0 and batch.round == self.round and not batch.private:
-                grown[number] = seen.of_batch(batch)
+            if batch.maker >= 0 and batch.generation == self.providers[batch.maker].generation and not batch.private:
+                grown[number] = seen.of_batch(batch)  # pages of an earlier generation were published before it trained
         self.remember("web", votes=votes, selection=grown)
 
     def _some(self, ids: Ints, most: int) -> Ints:
@@ -235,9 +236,7 @@ class World(mesa.Model):
 
     def _populate(self) -> None:
         """Everybody who ever enters; policies say who is there."""
-        self.providers: list[Provider] = [
-            Provider(self, settings, self.question.cards[settings.name]) for settings in self.question.providers
-        ]
+        self.providers: list[Provider] = [Provider(self, settings.name) for settings in self.question.providers]
         self._by_name = {provider.name: number for number, provider in enumerate(self.providers)}
         self.scrapers: list[Scraper] = [Scraper(self, settings.name) for settings in self.question.scrapers]
         self._members: dict[tuple[type[mesa.Agent], str], list[Any]] = {}
@@ -318,9 +317,18 @@ class World(mesa.Model):
         if ballots and any(group.provider_choice is not None for group in self.settings.users):
             self.remember("web", vote_shares=np.array(list(self.votes.values())) / ballots)
 
+    def shown(self) -> Totals:
+        """Of the pages that the web shows."""
+        web = self.settings.web
+        return (
+            self.corpus.shown(web.retention)
+            if web.capacity is None
+            else self.corpus.totals_of(self.visible(Retention()))
+        )
+
     def human_share(self) -> float:
         """Of the pages that the web shows; 1 where it shows none."""
-        shown = self.corpus.shown(self.settings.web.retention)
+        shown = self.shown()
         return shown.human / shown.pages if shown.pages else 1.0
 
     def visible(self, retention: Retention) -> Ints:
@@ -449,7 +457,10 @@ def needs_judge(scenario: Scenario, humans: Humans) -> bool:
         return False
     judged = {"frechet", "class-entropy", "class-tv", "agreement"}
     names = scenario.metrics if scenario.metrics is not None else [m.name for m in metrics.build(None, humans)]
-    looks = any(filters_by_sight(scraper.filter) for scraper in scenario.scrapers)
+    looks = any(
+        filters_by_sight(s.filter) or any(stage_by_sight(stage) for stage in (s.quality, s.resample))
+        for s in scenario.scrapers
+    )
     return looks or bool(judged & set(names)) or any(needs_classifier(reward) for reward in _rewards(scenario))
 
 

@@ -1,8 +1,11 @@
 """What every test gets: one thread, an eye on the global generators, and the fixtures that several files share."""
 
+import atexit
+import copy
 import gc
 import importlib.util
-from functools import cache
+from dataclasses import replace
+from functools import cache, wraps
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +35,36 @@ def pytest_pycollect_makemodule():
     from ecosystem import compute
 
     compute.set_up("cpu")
+    remember_documents()
     gc.disable()  # modules do not die: to look for dead ones among them took a second
+
+
+@cache
+def remember_documents():
+    """The same few scenarios are read a thousand times, in a pure function that took a tenth of all the time.
+
+    Only what was without fault is remembered, and each reader gets a copy; the parser's own tests go without.
+    """
+    from ecosystem import documents
+
+    parse, known = documents.parse, {}
+
+    @wraps(parse)
+    def parse_once(text, origin, *limits):
+        if (text, limits) not in known:
+            if len(known) == 500:
+                known.clear()
+            known[text, limits] = parse(text, origin, *limits)
+        found = known[text, limits]
+        return replace(found, data=copy.deepcopy(found.data), origin=origin, lines=dict(found.lines))
+
+    documents.parse = parse_once
 
 
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()
-
-
-def pytest_unconfigure():
-    gc.unfreeze()  # else libraries in C++ complain at the exit of what was never freed
+    atexit.register(gc.unfreeze)  # else libraries in C++ complain at the exit of what was never freed
 
 
 def states():

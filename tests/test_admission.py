@@ -1,4 +1,8 @@
-"""What sites admit: rates against what is asked for, the cases one by one, and the neutral values of every policy."""
+"""What sites admit: rates against what is asked for, the cases one by one, and the neutral values of every policy.
+
+All draws come from fixed streams, so a test passes or fails for good. Shares are held to 4 standard errors: a correct
+policy would have failed once in a thousand versions of this file.
+"""
 
 import numpy as np
 import pytest
@@ -33,7 +37,7 @@ def admit(policy, strict=None, pages=None):
 
 
 def near(share, expected, n):
-    return abs(share - expected) <= 3 * np.sqrt(expected * (1 - expected) / n)
+    return abs(share - expected) <= 4 * np.sqrt(expected * (1 - expected) / n)
 
 
 EVERYWHERE = np.ones(SITES, dtype=bool)
@@ -44,7 +48,7 @@ EVERYWHERE = np.ones(SITES, dtype=bool)
 
 @every_policy
 def test_lenient_sites_and_private_pages_are_left_alone(policy):
-    synthetic, marks, site = web()
+    _, marks, site = web()
     strict = policy.strict(SITES, 0)
     admitted, marked = admit(policy)
     alone = (site < 0) | ~strict[site]

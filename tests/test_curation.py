@@ -1,4 +1,4 @@
-"""Curation against the formulas: choice rules, rewards and detectors.
+"""Curation against the formulas: choice rules and rewards.
 
 All draws come from fixed streams, so a test passes or fails for good. Chi-square tests are held to p > 1e-4, means and
 shares to 4 standard errors: over the forty comparisons below a correct rule would have failed once in 200 versions of
@@ -17,7 +17,6 @@ from scipy.special import expit, softmax
 
 from ecosystem.rng import stream
 from ecosystem.web.choice import Best, Luce, Uniform
-from ecosystem.web.detectors import Detector, Everything
 from ecosystem.web.rewards import ClassConfidence, Distance, MaxConfidence, needs_classifier
 
 BALLOTS = 40_000
@@ -252,41 +251,5 @@ def test_which_rewards_need_a_classifier():
     ]
 
 
-# Detectors
-
-
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize(("tpr", "fpr"), [(0.8, 0.05), (0.5, 0.5), (0.1, 0.3), (1.0, 0.0), (0.99, 0.9)])
-def test_a_detector_leaves_the_share_that_the_formula_says(share, tpr, fpr):
-    """p (1 - tpr) / (p (1 - tpr) + (1 - p)(1 - fpr)), and as many pages; within 4 standard errors, 50,000 pages."""
-    n = 50_000
-    synthetic = np.arange(n) < share * n
-    kept = Detector(tpr, fpr).keep(synthetic, stream(0, "test", f"detector {share}"))
-    passes = share * (1 - tpr) + (1 - share) * (1 - fpr)
-    expected = share * (1 - tpr) / passes
-    assert abs(kept.mean() - passes) <= 4 * math.sqrt(passes * (1 - passes) / n)
-    assert abs(synthetic[kept].mean() - expected) <= 4 * math.sqrt(expected * (1 - expected) / kept.sum())
-
-
-def test_a_neutral_detector_keeps_everything_and_a_blind_one_nothing():
-    synthetic = draws(1_000, what="synthetic") < 0.5
-    for neutral in (Everything(), Detector(0.0, 0.0)):
-        assert neutral.keep(synthetic, stream(0, "test", "detector")).all()
-    assert not Detector(1.0, 1.0).keep(synthetic, stream(0, "test", "detector")).any()
-    assert_array_equal(Detector(1.0, 0.0).keep(synthetic, stream(0, "test", "detector")), ~synthetic)
-
-
-def test_a_sharper_detector_drops_what_a_weaker_one_drops_and_more():
-    """Common random numbers: two scenarios that differ in tpr differ by pages in one direction only."""
-    synthetic = draws(5_000, what="synthetic") < 0.5
-    kept = [Detector(tpr, 0.1).keep(synthetic, stream(0, "test", "detector")) for tpr in (0.2, 0.5, 0.9)]
-    for weak, sharp in itertools.pairwise(kept):
-        assert (sharp <= weak).all()
-        assert sharp.sum() < weak.sum()
-        assert_array_equal(sharp[~synthetic], weak[~synthetic])
-
-
-def test_no_pages_are_no_trouble():
-    for rule in (Everything(), Detector(0.8, 0.05)):
-        assert rule.keep(np.empty(0, bool), stream(0, "test", "detector")).shape == (0,)
+def test_no_ballots_are_no_trouble():
     assert Counter(Luce().choose(np.empty((0, 4)), np.empty((0, 4)))) == Counter()

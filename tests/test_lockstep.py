@@ -33,11 +33,11 @@ def lines_of(folder, question, seeds):
 
 @pytest.mark.parametrize("model", ["gaussian-diagonal", "gaussian-unbiased", "categorical", "kde"])
 def test_a_seed_is_on_record_alike_alone_and_in_lockstep(tmp_path, model):
-    question = scenarios.from_text(text(model))
-    together = lines_of(tmp_path / "all", question, [0, 1, 2, 3, 4])
-    alone = {seed: lines_of(tmp_path / f"one-{seed}", question, [seed])[seed] for seed in (0, 3)}
+    question = scenarios.from_text(text(model, rounds=5))
+    together = lines_of(tmp_path / "all", question, [0, 1, 2])
+    alone = {seed: lines_of(tmp_path / f"one-{seed}", question, [seed])[seed] for seed in (0, 2)}
     assert {seed: together[seed] for seed in alone} == alone
-    pages = [np.load(tmp_path / part / "seed-3" / "pages" / "from-0.npy") for part in ("all", "one-3")]
+    pages = [np.load(tmp_path / part / "seed-2" / "pages" / "from-0.npy") for part in ("all", "one-2")]
     np.testing.assert_array_equal(*pages)
     assert together[0] != together[1]
 

@@ -275,6 +275,17 @@ def test_frechet_to_itself_is_nought_even_where_covariances_are_singular(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "dims", "rel"), [(800, 2, 1e-12), (800, 64, 1e-12), (40, 64, 1e-6)])
+def test_frechet_is_the_number_of_clean_fid(n: int, dims: int, rel: float) -> None:
+    """It imports torchvision, which takes five seconds; that is why nothing else here does."""
+    from cleanfid.fid import frechet_distance
+
+    a, b = normal("a", n, dims), 1.3 * normal("b", n, dims) + 0.2
+    theirs = frechet_distance(a.mean(axis=0), np.cov(a.T), b.mean(axis=0), np.cov(b.T))
+    assert frechet(a, b) == pytest.approx(theirs, rel=rel)
+
+
 def test_frechet_compares_features_where_there_are_some() -> None:
     x, features = normal("x", 50, 2), normal("f", 50, 5)
     y = np.zeros(50, dtype=np.int64)
@@ -520,7 +531,7 @@ def test_the_jackknife_of_the_variance_is_that_of_fresh_samples() -> None:
 
 
 def test_frechet_of_a_sample_that_has_collapsed_to_a_point():
-    """clean-fid fails on it: its matrix root comes back without a number."""
+    """Where a matrix root of the product would come back without a number."""
     from ecosystem.metrics.frechet import frechet
 
     human = stream(0, "test", "point").standard_normal((50, 1))

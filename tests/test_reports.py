@@ -51,9 +51,11 @@ from ecosystem.summary import (
     BaselineMiss,
     ClaimSummary,
     Definition,
+    Ecosystem,
     Evidence,
     GenerationSummary,
     Holds,
+    MetricInfo,
     ProviderSummary,
     Source,
     Summary,
@@ -403,16 +405,93 @@ def a_small_summary() -> Summary:
     return summary
 
 
+WATCHED: dict[str, MetricInfo] = {
+    "vote-concentration": {"unit": "share", "better": "lower"},
+    "matthew": {"unit": "log growth a log share", "better": "lower"},
+    "welfare": {"unit": "reward", "better": "higher"},
+    "self-influence": {"unit": "reward", "better": "higher"},
+    "cross-influence": {"unit": "reward", "better": "higher"},
+}
+
+
+def an_ecosystem(providers: list[str], rounds: int = 8, users: int = 2) -> Ecosystem:
+    """On record in the order of a round: creators, scrapers, users and providers. The last provider enters late."""
+
+    def by_round(pace: float, start: float = 1.0, since: int = 0) -> list[float | None]:
+        return [None if n < since else start * math.exp(-pace * n) for n in range(rounds)]
+
+    agents: dict[str, dict[str, list[float | None]]] = {
+        "people": {"active": by_round(0.2, 20), "adopted-share": by_round(0.0, 0.25, since=1)},
+        "common": {"removed": by_round(0.0, 0.0), "auc": by_round(-0.05, 0.6, since=1)},
+    }
+    agents |= {f"crowd {n}": {"refused": by_round(0.0, n), "welfare": by_round(0.3, -1 - n)} for n in range(users)}
+    for i, name in enumerate(providers):
+        since = rounds // 2 if i and i == len(providers) - 1 else 0
+        of = {f"influence of {other}": by_round(0.1, 0.01 * (1 + i) * (1 + j)) for j, other in enumerate(providers)}
+        own = of[f"influence of {name}"]
+        cross = [math.fsum(series[n] or 0.0 for series in of.values()) - (own[n] or 0.0) for n in range(rounds)]
+        told = {"self-influence": own, "cross-influence": cross, **of}
+        agents[name] = {measure: [None] * since + series[since:] for measure, series in told.items()}
+    web = {"vote-concentration": by_round(-0.02, 0.5), "matthew": by_round(0.0, -0.25, since=1)}
+    return {"web": web, "agents": agents, "measures": WATCHED}
+
+
+def a_living_summary() -> Summary:
+    summary = a_summary(5)
+    summary["web"] = summary["web"][:5]
+    summary["ecosystem"] = an_ecosystem(list(summary["providers"]))
+    return summary
+
+
+def summary_of_many_agents(providers: int = 40) -> Summary:
+    summary = a_summary()
+    names = [f"lab {i}" for i in range(providers)]
+    summary["providers"] = {name: a_provider("stable", 0.01, 1, names) for name in names}
+    summary["ecosystem"] = an_ecosystem(names, users=40)
+    return summary
+
+
+def living_of_long_names() -> Summary:
+    summary = summary_of_long_names()
+    found = an_ecosystem(list(summary["providers"]))
+    agents = found["agents"]
+    for name in list(agents)[:4]:
+        hostile = f"{name}-" + "läb日本語\x1b[31m\n[bold]" * 9
+        agents[hostile] = {f"{measure} ∞\x1b[0m\n" * 4: series for measure, series in agents.pop(name).items()}
+    long: MetricInfo = {"unit": "a unit with a long name\n" * 3, "better": "neither"}
+    found["measures"] = dict.fromkeys([*WATCHED, *next(iter(agents.values()))], long)
+    summary["ecosystem"] = found
+    return summary
+
+
+def living_of_missing_numbers() -> Summary:
+    summary = a_living_summary()
+    broken: list[float | None] = [None, math.nan, 1.0, math.inf] * 2
+    for told in summary["ecosystem"]["agents"].values():
+        for i, name in enumerate(told):
+            told[name] = [broken, [None] * 8, [math.inf] * 8, [1e-9, None] * 4][i % 4]
+    summary["ecosystem"]["measures"] = {}
+    return summary
+
+
+def living_of(rounds: int) -> Summary:
+    summary = a_living_summary()
+    summary["ecosystem"] = an_ecosystem(list(summary["providers"]), rounds)
+    return summary
+
+
 GALLERIES = {"digits": a_digit_gallery, "ring": a_ring_gallery}
 STYLES = {"utf-8": UNICODE, "ascii": ASCII}
 COLOURED = replace(UNICODE, colour=True)
 
 
 @pytest.mark.parametrize("encoding", STYLES)
-@pytest.mark.parametrize("kind", [*GALLERIES, "gaussian"])
+@pytest.mark.parametrize("kind", [*GALLERIES, "gaussian", "living"])
 def test_a_whole_report_is_as_it_was_when_someone_looked_at_it(encoding: str, kind: str) -> None:
     if kind == "gaussian":
         text = text_of(a_gaussian_world(), None, 100, STYLES[encoding])
+    elif kind == "living":
+        text = text_of(a_living_summary(), None, 80, STYLES[encoding])
     else:
         text = text_of(a_small_summary(), GALLERIES[kind](3), 80, STYLES[encoding])
     golden = GOLDENS / f"report-{kind}-{encoding}.txt"
@@ -689,16 +768,17 @@ SECTIONS = {
     "Theory": reports.theory,
     "Data flow": reports.data_flow,
     "Training sets": reports.training_sets,
+    "Co-evolution": reports.coevolution,
 }
 
 
-def section_of(summary: Summary, title: str, width: int) -> list[str]:
+def section_of(summary: Summary, title: str, width: int, styles: GlyphSet = UNICODE) -> list[str]:
     """The lines of one section, printed alone as `report` prints it among the others."""
-    part = SECTIONS[title](summary, width, UNICODE)
+    part = SECTIONS[title](summary, width, styles)
     assert part is not None
     out = io.StringIO()
-    Console(file=out, width=width).print(Page(part, width, UNICODE.encoding))
-    return out.getvalue().split(f"── {title} ─")[1].splitlines()[1:]
+    Console(file=out, width=width).print(Page(part, width, styles.encoding))
+    return out.getvalue().split(f"{styles.rule * 2} {title} {styles.rule}")[1].splitlines()[1:]
 
 
 TITLES = ("What collapse means here", "Theory", "Data flow")
@@ -921,6 +1001,119 @@ def test_a_hundred_seeds_and_generations_are_told_at_once_and_as_briefly_as_twen
     lines = text_of(summary, None, width, UNICODE).splitlines()
     assert time.process_time() - began < 1
     assert len(lines) <= len(text_of(a_gaussian_world(20, 20), None, width, UNICODE).splitlines()) + 2
+
+
+# ----------------------------------------------------------------------------------------------- co-evolution
+
+
+LIVING = {
+    "usual": a_living_summary,
+    "one round": lambda: living_of(1),
+    "300 rounds": lambda: living_of(300),
+    "40 agents of a kind": summary_of_many_agents,
+    "long names": living_of_long_names,
+    "missing numbers": living_of_missing_numbers,
+}
+
+
+@pytest.mark.parametrize("encoding", STYLES)
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("name", LIVING)
+def test_co_evolution_fits_the_page_and_can_be_encoded(name: str, width: int, encoding: str) -> None:
+    lines = section_of(LIVING[name](), "Co-evolution", width, STYLES[encoding])
+    assert max(map(cell_len, lines)) <= width
+    assert all(line == line.rstrip() and line.isprintable() for line in lines)
+    assert not any(re.search(r"\bnan\b", line) for line in lines)
+    "\n".join(lines).encode(STYLES[encoding].encoding)
+    assert len(lines) < 90, "however many there are"
+
+
+def test_where_nothing_was_watched_there_is_no_co_evolution() -> None:
+    assert reports.coevolution(a_summary(), 80, UNICODE) is None
+    summary = a_living_summary()
+    assert " Co-evolution ─" in text_of(summary, None, 80, UNICODE).split(" Votes ─")[1], "behind the votes"
+    summary["ecosystem"] = {"web": {}, "agents": {"alpha": {}, "people": {}}, "measures": {}}
+    assert reports.coevolution(summary, 80, UNICODE) is None
+
+
+def blocks_of(lines: list[str]) -> list[tuple[str, list[str]]]:
+    """Each name with the lines below it."""
+    found: list[tuple[str, list[str]]] = []
+    start = next(i for i, line in enumerate(lines) if line.startswith("  measure"))
+    for line in itertools.takewhile(bool, lines[start + 1 :]):
+        if re.match(r"  [↑↓·] ", line):
+            found[-1][1].append(line)
+        else:
+            found.append((line.strip(), []))
+    return found
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("rounds", [1, 8, 300])
+def test_lines_stand_under_whom_they_tell_of(rounds: int, width: int) -> None:
+    """The web, providers, users, creators, scrapers; with the first and the last known number."""
+    summary = living_of(rounds)
+    found = dict(blocks_of(section_of(summary, "Co-evolution", width)))
+    agents = summary["ecosystem"]["agents"]
+    assert list(found) == ["web", "alpha", "beta", "gamma", "crowd 0", "crowd 1", "people", "common"]
+    for name, lines in found.items():
+        told = summary["ecosystem"]["web"] if name == "web" else agents[name]
+        told = {measure: series for measure, series in told.items() if not measure.startswith("influence of")}
+        assert [line.split()[1] for line in lines] == list(told)
+        for line, (measure, series) in zip(lines, told.items(), strict=True):
+            known = [x for x in series if x is not None] or [None]
+            assert line.split()[-1] == number(known[-1], UNICODE)
+            assert f" {number(known[0], UNICODE)} " in line
+            better = WATCHED[measure]["better"] if measure in WATCHED else "neither"
+            assert line[2] == {"lower": "↓", "higher": "↑", "neither": "·"}[better]
+
+
+def test_equal_numbers_of_a_measure_are_equal_characters_and_null_is_a_gap() -> None:
+    summary = a_living_summary()
+    agents = summary["ecosystem"]["agents"]
+    agents["crowd 0"] = {"welfare": [0.0, 1.0, None, 2.0]}
+    agents["crowd 1"] = {"welfare": [2.0, None, None, 4.0]}
+    found = dict(blocks_of(section_of(summary, "Co-evolution", 80)))
+    assert "  ▁▂ ▄     " in found["crowd 0"][0]
+    assert "  ▄  ▇     " in found["crowd 1"][0]
+
+
+def test_many_agents_of_a_kind_are_told_by_their_mean() -> None:
+    summary = summary_of_many_agents()
+    found = blocks_of(section_of(summary, "Co-evolution", 100))
+    labs, crowds = [f"lab {i}" for i in range(5)], [f"crowd {i}" for i in range(5)]
+    rest = "(35 others, their mean)"
+    assert [name for name, _ in found] == ["web", *labs, rest, *crowds, rest, "people", "common"]
+    agents = summary["ecosystem"]["agents"]
+    welfare = [agents[f"crowd {i}"]["welfare"] for i in range(5, 40)]
+    first, last = (float(np.mean([series[n] for series in welfare])) for n in (0, -1))
+    line = next(line for _, lines in found for line in lines if "welfare" in line and lines is found[-3][1])
+    assert line.split()[-1] == number(last, UNICODE)
+    assert f" {number(first, UNICODE)} " in line
+
+
+@pytest.mark.parametrize(("providers", "width"), [(2, 60), (3, 80), (12, 80), (13, 120), (40, 80), (40, 120)])
+def test_a_row_of_the_influences_adds_up(providers: int, width: int) -> None:
+    """All who trained, up to twelve; the columns, those without room together, are self- and cross-influence."""
+    summary = summary_of_many_agents(providers)
+    lines = section_of(summary, "Co-evolution", width)
+    head = next(i for i, line in enumerate(lines) if line.startswith("  on "))
+    rows = [line.removeprefix(f"  lab {i}").split() for i, line in enumerate(lines[head + 1 :])]
+    assert len(rows) == min(providers, 12)
+    assert ("(others)" in lines[head]) == (len(rows[0]) < providers + (len(rows[0]) > providers))
+    assert (f"{providers - 12} more that train are not shown" in " ".join(" ".join(lines).split())) == (providers > 12)
+    for i, row in enumerate(rows):
+        told = summary["ecosystem"]["agents"][f"lab {i}"]
+        own, cross = (told[name][-1] or 0.0 for name in ("self-influence", "cross-influence"))
+        assert math.fsum(map(float, row)) == pytest.approx(own + cross, rel=0.01)
+        if i < len(row) - ("(others)" in lines[head]):
+            assert row[i] == number(own, UNICODE)
+
+
+def test_one_provider_has_no_matrix_of_influences() -> None:
+    summary = a_living_summary()
+    summary["providers"] = {"alpha": summary["providers"]["alpha"]}
+    assert not any(line.startswith("  on ") for line in section_of(summary, "Co-evolution", 80))
 
 
 # -------------------------------------------------------------------------------------------- how it is drawn

@@ -95,7 +95,7 @@ def publish(world: World) -> Iteration[Draw, Tensor, None]:
             told["adopted-share"] = float(adopted.mean())
             yield from _publish_adopted(world, group, author[adopted])
         if told:
-            world.told[group.name] = told
+            world.told[group.name] = {**world.told.get(group.name, {}), **told}
 
 
 def _adopted(world: World, group: CreatorSettings, pages: int) -> NDArray[np.bool_]:

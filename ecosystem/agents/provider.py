@@ -36,7 +36,6 @@ from ecosystem.settings import Name, NonNegative, Positive, Settings
 from ecosystem.web.corpus import HUMAN, NOWHERE, Corpus, Ids
 
 if TYPE_CHECKING:
-    from ecosystem.models.cards import Card
     from ecosystem.world import World
 
 
@@ -145,10 +144,9 @@ class Provenance:
 
 
 class Provider(mesa.Agent):
-    def __init__(self, world: World, settings: ProviderSettings, card: Card) -> None:
+    def __init__(self, world: World, name: str) -> None:
         super().__init__(world)
-        self.name = settings.name
-        self.card = card
+        self.name = name
         self.generation = -1
         self.generator: Generator | None = None
         self.provenance: Provenance | None = None
@@ -226,22 +224,24 @@ class Provider(mesa.Agent):
         if len(ids) == 0:
             raise TrainingError("its scraper found no page that it may take. Look at take, window and filter.")
         provenance = Provenance.of(world.corpus, ids, world.maker_name)
-        previous = self.generator.trained if self.generator is not None else None
-        trained = yield from self._fitted(
-            Fit(
-                self.card.model,
-                self._data(world, ids),
-                previous if settings.retrain.start == "finetune" else None,
-                streams,
-                None if self.generation < 0 else settings.retrain.budget_images,
-            )
-        )
+        previous = self._previous(world) if settings.retrain.start == "finetune" else None
+        budget = None if self.generation < 0 else settings.retrain.budget_images
+        trained = yield from self._fitted(Fit(self._family(world), self._data(world, ids), previous, streams, budget))
         if settings.negative_guidance is not None and not isinstance(trained.generator, Guided):
             trained = yield from self._guided(world, settings.negative_guidance, trained)
         self.generator, self.loss = trained.generator, trained.loss
         self.generation += 1
         self.provenance = provenance
         self.trained_in = world.round
+
+    def _family(self, world: World) -> ModelFamily:
+        return world.question.card(self.name, world.round).model
+
+    def _previous(self, world: World) -> Generator | None:
+        """The model that this training may go on from: the last, if it was of the same card."""
+        if self.generator is None or world.question.card(self.name, self.trained_in).model != self._family(world):
+            return None
+        return self.generator.trained
 
     def _fitted(self, fit: Fit) -> Iteration[Job, Any, Trained]:
         """A training, or what a checkpoint that was written within this round holds of it, done or half done."""
@@ -257,7 +257,7 @@ class Provider(mesa.Agent):
         main, classes = trained.generator, world.humans.classes
         draw = guidance.draw(main, classes, streams, world.device)
         data = guidance.training_set(draw, (yield draw), classes)
-        auxiliary = yield from self._fitted(Fit(self.card.model, data, main, streams, guidance.budget_images))
+        auxiliary = yield from self._fitted(Fit(self._family(world), data, main, streams, guidance.budget_images))
         return Trained(guidance.serve(main, auxiliary.generator), trained.loss)
 
     def _data_set(self, world: World, settings: ProviderSettings, streams: Streams) -> Ids:

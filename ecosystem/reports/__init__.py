@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 
 from ecosystem.reports.curves import curves, votes
 from ecosystem.reports.definitions import definitions
+from ecosystem.reports.ecosystem import coevolution
 from ecosystem.reports.figures import save_figures
 from ecosystem.reports.flow import data_flow
 from ecosystem.reports.gallery import Gallery, gallery_section
@@ -40,6 +41,7 @@ def report(summary: Summary, gallery: Gallery | None, *, width: int, styles: Gly
         training_sets(summary, width, styles),
         data_flow(summary, width, styles),
         votes(summary, width, styles),
+        coevolution(summary, width, styles),
         gallery_section(summary, gallery, width, styles) if gallery else None,
         closing(summary),
     ]

@@ -14,6 +14,11 @@
 | ``gaussian_curation`` | curated Gaussians: linear and quadratic rewards, finite K by quadrature |
 | ``stability`` | theorems on stability with human data: conditions and rates |
 | ``identities`` | detectors, verifiers, contests, corrections |
+| ``correction`` | synthetic pages corrected towards the target, beside fixed human ones or alone |
+| ``guidance`` | negative guidance of one Gaussian: what it widens, and when it fails |
+| ``guided_loops`` | the same in a loop: replaced, with fixed or with fresh human pages |
+| ``market`` | whom users ask: shares, equilibria, lock-in, concentration, welfare; pages that run out |
+| ``pluralism`` | many tastes: groups of one model, users of models that train on each other |
 
 Each function states its source, formula and assumptions, and raises ``AssumptionError`` outside of them. Two clocks
 are used, and each module says which: t counts fits since the human distribution (t = g + 1 for a provider's
@@ -22,14 +27,19 @@ generation g), or generations.
 
 from ecosystem.theory import (
     accumulate,
+    correction,
     curation,
     drift,
     flow,
     gaussian,
     gaussian_curation,
+    guidance,
+    guided_loops,
     identities,
     kde,
+    market,
     mixing,
+    pluralism,
     preferences,
     providers,
     stability,
@@ -37,14 +47,19 @@ from ecosystem.theory import (
 
 __all__ = [
     "accumulate",
+    "correction",
     "curation",
     "drift",
     "flow",
     "gaussian",
     "gaussian_curation",
+    "guidance",
+    "guided_loops",
     "identities",
     "kde",
+    "market",
     "mixing",
+    "pluralism",
     "preferences",
     "providers",
     "stability",

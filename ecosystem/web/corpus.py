@@ -28,6 +28,7 @@ HUMAN = -1
 NOBODY = -1  # author of the archive
 ARCHIVE = -1  # round of the archive
 NOWHERE = -1  # site of private pages
+EVERYBODY = -1  # owner of pages on the web
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
@@ -39,14 +40,21 @@ COLUMNS = OWN | OF_BATCH
 
 @dataclass
 class Batch:
-    """Pages that one maker's generation published in one round; human pages are of generation HUMAN."""
+    """Pages that one maker's generation published in one round; human pages are of generation HUMAN.
+
+    ``owner``: the author whose private pages they are, or EVERYBODY.
+    """
 
     maker: int
     generation: int
     round: int
-    private: bool
+    owner: int
     lineage: float
     pages: int = 0
+
+    @property
+    def private(self) -> bool:
+        return self.owner != EVERYBODY
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ class History:
     """What a corpus knows beside its pages, between two rounds."""
 
     round: int
-    batches: Sequence[tuple[int, int, int, bool, float, int]]  # the fields of Batch
+    batches: Sequence[tuple[int, int, int, int, float, int]]  # the fields of Batch
     totals: Sequence[tuple[int, int, float, int]]  # before each round: the fields of Totals
 
 
@@ -142,7 +150,7 @@ class Corpus:
         self._columns = {name: Column(dtype) for name, dtype in OWN.items()}
         self._of_batch = {name: Column(dtype) for name, dtype in OF_BATCH.items()}
         self._batch = Column(np.int32)
-        self._numbers: dict[tuple[int, int, int, bool], int] = {}
+        self._numbers: dict[tuple[int, int, int, int], int] = {}
         self.batches: list[Batch] = []
         self.round = ARCHIVE
         self._totals = [Totals()]  # of the pages before each round, from the archive on
@@ -165,16 +173,16 @@ class Corpus:
 
     def history_before(self, round: int) -> History:
         """What was known when a round began."""
-        batches = [(b.maker, b.generation, b.round, b.private, b.lineage, b.pages) for b in self.batches]
+        batches = [(b.maker, b.generation, b.round, b.owner, b.lineage, b.pages) for b in self.batches]
         totals = [(t.human, t.synthetic, t.lineage, t.private) for t in self._totals[: round - ARCHIVE + 1]]
         return History(round, [batch for batch in batches if batch[2] < round], totals)
 
     def _numbers_of(self, columns: Mapping[str, Array]) -> Array:
         """The batch of each page, (pages,), by its columns."""
-        keys = np.stack([columns[name].astype(np.int64) for name in ("maker", "generation", "round", "site")], axis=1)
-        keys[:, 3] = keys[:, 3] == NOWHERE
+        keys = np.stack([columns[name].astype(np.int64) for name in ("maker", "generation", "round", "author")], axis=1)
+        keys[columns["site"] != NOWHERE, 3] = EVERYBODY
         found, which = np.unique(keys, axis=0, return_inverse=True)
-        numbers = [self._numbers[maker, generation, round, bool(hidden)] for maker, generation, round, hidden in found]
+        numbers = [self._numbers[tuple(key)] for key in found.tolist()]
         return np.array(numbers, dtype=np.int32)[which.reshape(-1)]
 
     def __len__(self) -> int:
@@ -206,31 +214,31 @@ class Corpus:
     ) -> None:
         """Append pages of the open round; everything else as an array (pages,) or one value for all.
 
-        Pages at site NOWHERE, all or none of them, are private.
+        Pages at site NOWHERE, all or none of them, are private, and of one author.
         """
         n = len(items)
         if n == 0:
             return
-        private = np.ndim(site) == 0 and int(site) == NOWHERE
-        self._batch.append(self._batches(n, maker, generation, lineage, private), n)
+        owner = int(author) if np.ndim(site) == 0 and int(site) == NOWHERE else EVERYBODY
+        self._batch.append(self._batches(n, maker, generation, lineage, owner), n)
         for name, value in {"label": label, "site": site, "author": author, "marks": marks}.items():
             self._columns[name].append(value, n)
         self.items.append(items)
 
-    def _batches(self, pages: int, maker: Any, generation: Any, lineage: Any, private: bool) -> Array | int:
+    def _batches(self, pages: int, maker: Any, generation: Any, lineage: Any, owner: int) -> Array | int:
         """The batch of each new page, (pages,), or of them all; a batch is counted as it grows."""
         if np.ndim(maker) == np.ndim(generation) == np.ndim(lineage) == 0:
-            return self._count(int(maker), int(generation), private, float(lineage), pages)
+            return self._count(int(maker), int(generation), owner, float(lineage), pages)
         keys = np.empty(pages, np.int64)
         keys[:] = np.asarray(maker, np.int64) * 2**32 + np.asarray(generation, np.int64)
         _, first, which, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
         each = (np.broadcast_to(value, pages)[first].tolist() for value in (maker, generation, lineage))
-        numbers = [self._count(m, g, private, float(made), n) for m, g, made, n in zip(*each, counts, strict=True)]
+        numbers = [self._count(m, g, owner, float(made), n) for m, g, made, n in zip(*each, counts, strict=True)]
         return np.array(numbers, dtype=np.int32)[which]
 
-    def _count(self, maker: int, generation: int, private: bool, lineage: float, pages: int) -> int:
+    def _count(self, maker: int, generation: int, owner: int, lineage: float, pages: int) -> int:
         """The number of a batch of the open round, which has that many pages more."""
-        key = (maker, generation, self.round, private)
+        key = (maker, generation, self.round, owner)
         number = self._numbers.get(key)
         if number is None:
             number = self._add_batch(Batch(*key, lineage=float(np.float32(lineage))))
@@ -241,7 +249,7 @@ class Corpus:
 
     def _add_batch(self, batch: Batch) -> int:
         number = len(self.batches)
-        self._numbers[batch.maker, batch.generation, batch.round, batch.private] = number
+        self._numbers[batch.maker, batch.generation, batch.round, batch.owner] = number
         self.batches.append(batch)
         for name, column in self._of_batch.items():
             column.append(getattr(batch, name), 1)
@@ -251,6 +259,13 @@ class Corpus:
         """How many of these pages are of each batch, those without any left out."""
         counts = np.bincount(self._batch.rows[ids])
         return {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
+
+    def totals_of(self, ids: Ids) -> Totals:
+        """The totals of these pages."""
+        totals = Totals()
+        for number, pages in self.count_batches(ids).items():
+            totals = totals.with_(self.batches[number], pages)
+        return totals
 
     def private_of(self, author: int) -> Ids:
         """The private pages of an author that were there when the open round began."""
