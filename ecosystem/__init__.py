@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ecosystem.question import Question
     from ecosystem.results import Run
-    from ecosystem.scenarios import Question
 
 __version__ = "0.1.0"
 __all__ = ["load", "open_run", "run"]

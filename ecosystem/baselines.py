@@ -21,7 +21,8 @@ from ecosystem.documents import dump
 from ecosystem.errors import ScenarioError
 from ecosystem.loop import round_line
 from ecosystem.models import cards
-from ecosystem.scenarios import Question, from_text
+from ecosystem.question import Question
+from ecosystem.scenarios import from_text
 from ecosystem.world import World
 
 SEEDS = (0, 1, 2)

@@ -38,7 +38,7 @@ from ecosystem.records import PageBlock, SeedRecord, slug, sync, temporary
 from ecosystem.web.corpus import Corpus, History
 from ecosystem.world import Mark, ProviderMark, World
 
-FORMAT = 2
+FORMAT = 3
 FILES = STATE, TENSORS = "state.json", "tensors.safetensors"
 SUMS = "SHA256SUMS"
 _NAME = re.compile(r"round-(\d+)(?:-within-(\d+))?")

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecosystem import coevolution, metrics
-from ecosystem.documents import Route, shown, suggest
+from ecosystem import grammar, measures, metrics
+from ecosystem.documents import Document, Fault, Route, shown, suggest
 from ecosystem.humans import Humans
 from ecosystem.humans.files import folder
 from ecosystem.models import ClosedForm, Diffusion, FlowMatching, Gaussian, Mixture, cards
@@ -24,16 +24,13 @@ from ecosystem.web.rewards import FIXED, ClassConfidence, ClassTaste, Distance, 
 if TYPE_CHECKING:
     from ecosystem.agents.creator import CreatorSettings
     from ecosystem.models.cards import Card
-    from ecosystem.scenarios import Claim, Question, Scenario, Than
+    from ecosystem.question import Claim, Question, Scenario, Than
 
 Finding = tuple[Route, str, str]  # place, problem, remedy
 
 # Numbers that are counted, not measured: of the web and of each provider.
 WEB_COUNTS = ("pages", "synthetic-share", "lineage")
 PROVIDER_COUNTS = ("lambda", "synthetic-share", "lineage", "vote-share", "data-set-pages")
-OF_CREATORS = ("active", "adopted-share", "reservoir-left")
-OF_SCRAPERS = ("tpr", "fpr", "auc", "good-share-before", "good-share-after", "reward-before", "reward-after")
-COEVOLUTION = (*coevolution.WEB, *coevolution.OF_USERS, *coevolution.OF_PROVIDERS)
 VERDICTS = ("stable", "improving", "degrading", "collapsed")
 
 
@@ -52,6 +49,12 @@ LIMIT_LINKS = 10_000_000
 LIMIT_HELD_OUT = 20_000_000  # numbers: they are drawn also when a scenario is only checked
 LIMIT_NUMBERS = 1_000_000_000  # held at once, eight bytes each
 LIMIT_SCALE = 1e9  # of human data
+
+
+def fault(document: Document, finding: Finding) -> Fault:
+    """A finding, with its place in the file."""
+    route, problem, remedy = finding
+    return grammar.fault(document, route, problem, remedy)
 
 
 def of_scenario(scenario: Scenario, found: Mapping[str, Card]) -> Iterator[Finding]:
@@ -362,12 +365,16 @@ def _known_of(name: str | None, scenario: Scenario, measured: list[str]) -> list
     """What can be claimed of the web (None), of a provider or of a group."""
     watched = scenario.coevolution
     if name is None:
-        return [*WEB_COUNTS, *(coevolution.WEB if watched else ())]
-    told = {"creators": OF_CREATORS, "scrapers": OF_SCRAPERS, "users": tuple(coevolution.OF_USERS) if watched else ()}
+        return [*WEB_COUNTS, *(measures.WEB if watched else ())]
+    told: dict[str, Sequence[str]] = {
+        "creators": measures.BY_CREATORS,
+        "scrapers": measures.BY_SCRAPERS,
+        "users": [*measures.BY_USERS, *(measures.OF_USERS if watched else ())],
+    }
     for part, words in told.items():
         if name in ever(scenario, part):
-            return [*words, *(("refused",) if part != "scrapers" else ())]
-    return [*PROVIDER_COUNTS, *measured, *(coevolution.OF_PROVIDERS if watched else ())]
+            return list(words)
+    return [*PROVIDER_COUNTS, *measured, *(measures.OF_PROVIDERS if watched else ())]
 
 
 def ever(scenario: Scenario, part: str) -> list[str]:
@@ -388,7 +395,7 @@ def _claimed_metric_checks(
         yield (*route, "metric"), problem, "add `of` with a provider's name"
     elif name not in known and name in fit and claim.of in ever(scenario, "providers"):
         yield (*route, "metric"), f"`{name}` is not measured", "add it to `metrics`"
-    elif name not in known and not scenario.coevolution and name in COEVOLUTION:
+    elif name not in known and not scenario.coevolution and name in measures.COEVOLUTION:
         yield (*route, "metric"), f"`{name}` is not measured", "add `coevolution: true`"
     elif name not in known:
         whose = f"of `{shown(claim.of)}`" if claim.of else "of the web (a claim without `of`)"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
+from ecosystem.commands.check import check
 from ecosystem.commands.compare import compare
 from ecosystem.commands.fork import fork
 from ecosystem.commands.run import AllowPaths, Seeds, run, show
@@ -71,23 +72,7 @@ def list_() -> None:
     print_table(("scenario", "question"), rows)
 
 
-@app.command()
-def check(scenario: ScenarioName, sets: Sets = None, allow_paths: AllowPaths = False) -> None:
-    """Check a scenario without running it; nothing is written."""
-    from ecosystem import scenarios
-
-    question = scenarios.load(scenario, overrides_of(sets), allow_paths)
-    s = question.scenario
-    lines = [
-        f"{s.name}: valid. {s.rounds} rounds, seeds {', '.join(map(str, s.seeds))}.",
-        f"  human pages: {s.web.archive:,} of {s.humans.source} in the archive",
-        f"  ballots a round: {s.ballots_per_round:,}",
-    ]
-    for provider in s.providers:
-        card = question.cards[provider.name]
-        lines.append(f"  {provider.name}: {card.name} ({card.model.family}), every {provider.retrain.every} round(s)")
-    with reader_may_leave():
-        typer.echo("\n".join(lines))
+app.command()(check)
 
 
 @app.command()

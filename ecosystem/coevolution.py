@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from ecosystem.distribution import Distribution
 from ecosystem.metrics import coevolution as measures
-from ecosystem.summary import MetricInfo
 from ecosystem.web.corpus import Batch
 from ecosystem.web.rewards import Judge, Reward
 
@@ -30,19 +29,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SHOWN = 2000  # pages of the web whose diversity is looked at
-
-WEB: dict[str, MetricInfo] = {
-    "vote-concentration": {"unit": "share", "better": "lower"},
-    "provider-distance": {"unit": "raw units", "better": "neither"},
-    "matthew": {"unit": "log growth a log share", "better": "lower"},
-    "served-diversity": {"unit": "ratio", "better": "higher"},
-    "web-diversity": {"unit": "kinds", "better": "higher"},
-}
-OF_USERS: dict[str, MetricInfo] = {"welfare": {"unit": "reward", "better": "higher"}}
-OF_PROVIDERS: dict[str, MetricInfo] = {
-    "self-influence": {"unit": "reward", "better": "higher"},
-    "cross-influence": {"unit": "reward", "better": "higher"},
-}
 
 
 @dataclass

@@ -27,8 +27,8 @@ from ecosystem import compute
 from ecosystem.errors import ScenarioError, TrainingError
 from ecosystem.estimates import Estimate, Interval, interval
 from ecosystem.models.jobs import Asker, Draw, drive
+from ecosystem.question import Question
 from ecosystem.rng import stream
-from ecosystem.scenarios import Question
 from ecosystem.theory import stability
 from ecosystem.world import World
 

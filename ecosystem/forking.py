@@ -16,8 +16,8 @@ from typing import Any
 from ecosystem import checkpoints
 from ecosystem.documents import dump, put
 from ecosystem.errors import RecordError, ScenarioError
+from ecosystem.question import Question
 from ecosystem.records import INTERRUPTED, RunRecord, SeedRecord, temporary, write_json, write_text
-from ecosystem.scenarios import Question
 from ecosystem.summarise import question_of
 
 

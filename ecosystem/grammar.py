@@ -113,6 +113,26 @@ def where(data: Any, route: Path_) -> str:
     return name if len(name) <= LONGEST_PLACE else f"{name[: LONGEST_PLACE - 3]}..."
 
 
+def route_to(tree: Any, dotted: str) -> Path_:
+    """The place that a dotted path means, if it means one."""
+    route: list[str | int] = []
+    for word in dotted.split("."):
+        part: str | int = word
+        if isinstance(tree, list):
+            names = [item.get("name") if isinstance(item, dict) else None for item in tree]
+            part = names.index(word) if word in names else int(word) if word.isdecimal() else word
+            tree = tree[part] if isinstance(part, int) and part < len(tree) else None
+        else:
+            tree = tree.get(word) if isinstance(tree, dict) else None
+        route.append(part)
+    return tuple(route)
+
+
+def within(name: str, around: str) -> bool:
+    """Whether a dotted name is that of a place or of one inside it."""
+    return name == around or name.startswith(f"{around}.")
+
+
 def fault(document: Document, route: Path_, problem: str, remedy: str) -> Fault:
     """What is wrong at a place; a long list of remedies is cut."""
     if len(remedy) > LONGEST_REMEDY and ", " in remedy:

@@ -30,6 +30,7 @@ from ecosystem.errors import RecordError
 from ecosystem.locks import locked
 from ecosystem.models.base import to_web
 from ecosystem.models.jobs import Trained
+from ecosystem.question import Question, digest
 from ecosystem.records import (
     FAILED,
     FINISHED,
@@ -42,7 +43,6 @@ from ecosystem.records import (
     SeedRecord,
     write_text,
 )
-from ecosystem.scenarios import Question, digest
 from ecosystem.web.corpus import COLUMNS
 from ecosystem.world import Progress, World, together
 

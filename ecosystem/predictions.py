@@ -32,8 +32,8 @@ from ecosystem.distribution import Distribution
 from ecosystem.errors import AssumptionError
 from ecosystem.humans import Gaussian as GaussianSource
 from ecosystem.models import Categorical, Gaussian, Kde
+from ecosystem.question import Question, Scenario
 from ecosystem.records import Line
-from ecosystem.scenarios import Question, Scenario
 from ecosystem.summary import Theory
 from ecosystem.theory import curation, gaussian, identities
 from ecosystem.theory.flow import DataFlow
@@ -192,12 +192,14 @@ class Fitted:
 def _flow(question: Question, lines: Sequence[Line], flow: DataFlow) -> Iterator[tuple[str, Fitted]]:
     """Every training in its order, while the flow follows what was published."""
     groups: dict[int, int] = {}  # number of a batch -> of a group
+    sizes: dict[int, int] = {}  # and its pages
     models: dict[tuple[str, int], Fitted] = {}  # by provider and generation
     for line in lines:
         settings = question.at(line["round"])
         batches = {number: (maker, generation, n) for number, maker, generation, n in line["web"]["published"]}
         groups |= {number: flow.human(pages) for number, (maker, _, pages) in batches.items() if maker == "human"}
-        crawled: dict[str, int] = {}  # scraper -> the first model that trained on what it brought
+        sizes |= {number: pages for number, (_, _, pages) in batches.items()}
+        crawled: dict[str, list[Fitted]] = {}  # scraper -> those who trained this round on what it brought
         for name, row in line["providers"].items():
             if "trained" not in row:
                 continue
@@ -208,15 +210,30 @@ def _flow(question: Question, lines: Sequence[Line], flow: DataFlow) -> Iterator
                 {groups[number]: pages for number, pages in by_batch.items()},
                 estimator=model.estimator if isinstance(model, Gaussian) else "mle",
                 widen=model.bandwidth**2 if isinstance(model, Kde) else 0.0,
-                same_as=crawled.get(scraper),
+                same_as=_twin(by_batch, crawled.setdefault(scraper, []), sizes),
             )
-            crawled.setdefault(scraper, fitted)
             models[name, row["generation"]] = Fitted(fitted, by_batch)
+            crawled[scraper].append(models[name, row["generation"]])
             yield name, models[name, row["generation"]]
         for number, (maker, generation, pages) in batches.items():
             if maker != "human":
                 bias = settings.provider(maker).sampling_bias
                 groups[number] = flow.publish(models[maker, generation].model, pages, sampling_bias=bias)
+
+
+def _twin(by_batch: dict[int, int], crawled: Sequence[Fitted], sizes: Mapping[int, int]) -> int | None:
+    """The model that has the very same training set.
+
+    Sets that differ, as by a reserve, are told apart where each of the batches they share is in them as a whole.
+    """
+    for other in crawled:
+        if other.by_batch == by_batch:
+            return other.model
+        if any(pages < sizes[number] and number in other.by_batch for number, pages in by_batch.items()):
+            raise AssumptionError(
+                "two training sets that share a crawl of some of the pages are assumed to be the same"
+            )
+    return None
 
 
 def _moments(question: Question, lines: Sequence[Line]) -> Values:
@@ -293,12 +310,19 @@ def _curates(question: Question) -> bool:
     if known is None or known.mass is None or not _families(question, Categorical):
         return False
     groups = [group for world in _worlds(question) for group in world.users if _looks(group)]
-    return bool(groups) and all(
-        isinstance(group.choice, Luce)
-        and (group.candidates == "one-provider" or group.k == 1)
-        and not group.taste_drift
-        and group.reward is not None
-        for group in groups
+    # Nobody publishes, or distils, what a model makes but its users, who choose.
+    chosen = all(group.adoption is None for world in _worlds(question) for group in world.creators)
+    chosen = chosen and all(provider.distil is None for world in _worlds(question) for provider in world.providers)
+    return (
+        bool(groups)
+        and chosen
+        and all(
+            isinstance(group.choice, Luce)
+            and (group.candidates == "one-provider" or group.k == 1)
+            and not group.taste_drift
+            and group.reward is not None
+            for group in groups
+        )
     )
 
 
@@ -340,6 +364,7 @@ def _published(settings: Scenario, maker: str, p: NDArray[np.float64], atoms: ND
     for group in settings.groups_of(maker):
         asked = len(group.providers) if group.providers else len(settings.providers)
         share = group.count * group.prompts_per_round / asked * (group.k if group.publish == "all" else 1)
+        share *= 1.0 if group.publish_share is None else group.publish_share
         if share == 0 or group.publish == "none":
             continue
         chosen = p
@@ -350,8 +375,8 @@ def _published(settings: Scenario, maker: str, p: NDArray[np.float64], atoms: ND
             if group.adversary is not None:
                 theirs = group.adversary.reward
                 against = -rewards if theirs is None else theirs.score(atoms, None) / group.choice.temperature
-                share = group.adversary.share
-                chosen = (1 - share) * chosen + share * curation.chosen(p, against, group.k)
+                b = group.adversary.share
+                chosen = (1 - b) * chosen + b * curation.chosen(p, against, group.k)
         total, pages = total + share * chosen, pages + share
     return total / pages
 
@@ -377,7 +402,7 @@ def _reads_the_web(scraper: ScraperSettings) -> bool:
 def _detected(question: Question, lines: Sequence[Line]) -> Values:
     """Of the providers that are behind a detector in some round; None at what they trained without it."""
     worlds, names = _worlds(question), [p.name for p in question.providers]
-    behind = [name for name in names if any(_detector(world, name) for world in worlds)]
+    behind = [name for name in names if any(_detector(world, name) for world in worlds) and _only_crawls(worlds, name)]
     found: Values = {(name, "synthetic-share"): [] for name in behind}
     share = 0.0  # of the web that is crawled: only the archive, at first
     for line in lines:
@@ -388,6 +413,12 @@ def _detected(question: Question, lines: Sequence[Line]) -> Values:
                 found[name, "synthetic-share"].append(expected)
         share = line["web"]["synthetic_share"]
     return found
+
+
+def _only_crawls(worlds: Sequence[Scenario], provider: str) -> bool:
+    """Whether what its scraper brings is all that it trains on, as it is."""
+    settings = [found for world in worlds if (found := world.found_provider(provider)) is not None]
+    return all(p.reserve is None and p.correction is None and p.distil is None for p in settings)
 
 
 def _detector(world: Scenario, provider: str) -> Detector | None:

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ecosystem.agents.provider import ProviderSettings
 from ecosystem.loop import Event
 from ecosystem.models import ClosedForm
-from ecosystem.scenarios import Question
+from ecosystem.question import Question
 
 PHASES = {
     "publish": "creators publish",
@@ -62,8 +63,9 @@ class Clock:
             self.within = 0.0
         elif event.progress is not None and event.progress.update is not None:
             round, name, update = self.work[event.progress.round], event.progress.provider, event.progress.update
-            earlier = list(round)[: list(round).index(name)]
-            self.within = sum(round[provider] for provider in earlier) + round[name] * update.done / update.total
+            if name in round:
+                earlier = list(round)[: list(round).index(name)]
+                self.within = sum(round[other] for other in earlier) + round[name] * update.done / update.total
 
     @property
     def share(self) -> float:
@@ -79,17 +81,29 @@ class Clock:
 
 
 def expected(question: Question, round: int) -> dict[str, float]:
-    """The updates that each provider will make in a round; a closed form counts as none."""
+    """The updates of every training of a round, by who trains; a closed form counts as none."""
     found = {}
     for provider in question.at(round).providers:
-        model, retrain = question.cards[provider.name].model, provider.retrain
+        begins, every = _first_training(question, provider), provider.retrain.every
+        model = question.card(provider.name, round).model
         found[provider.name] = 0.0
-        if not isinstance(model, ClosedForm) and round % retrain.every == 0:
-            scratch = round == 0 or retrain.start == "scratch"
-            budget = model.train.budget_images if scratch else model.train.finetune_images
-            images = budget if round == 0 else retrain.budget_images or budget
-            found[provider.name] = images / model.train.batch
+        if isinstance(model, ClosedForm) or round < begins or (round > begins and round % every):
+            continue
+        train, last = model.train, max(begins, (round - 1) // every * every)
+        same = round > begins and question.card(provider.name, last).model == model
+        images = train.finetune_images if same and provider.retrain.start == "finetune" else train.budget_images
+        budget = provider.retrain.budget_images if round > begins else None
+        found[provider.name] = (budget or images) / train.batch
+        if (guidance := provider.negative_guidance) is not None:
+            found[f"{provider.name}/auxiliary"] = (guidance.budget_images or train.finetune_images) / train.batch
     return found
+
+
+def _first_training(question: Question, provider: ProviderSettings) -> int:
+    """The round in which it enters; one later where it first asks another for its pages."""
+    starts = [0, *sorted(question.policies)]
+    entry = next(start for start in starts if question.at(start).found_provider(provider.name) is not None)
+    return entry + (provider.distil is not None)
 
 
 def sentence(event: Event, rounds: int) -> str:

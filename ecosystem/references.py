@@ -17,9 +17,9 @@ from typing import Any
 from rich.console import Console
 
 from ecosystem import grammar, progress, reports, results, scenarios, scoreboard
+from ecosystem.question import Question, Scenario
 from ecosystem.records import SeedRecord, read_json, write_json, write_text
 from ecosystem.results import Run
-from ecosystem.scenarios import Question
 from ecosystem.summary import Evidence, Summary
 
 FEWEST = (0, 1, 2, 3)
@@ -107,7 +107,7 @@ def _evidence(e: Evidence) -> str:
 
 def schema() -> str:
     """The JSON schema of scenarios, for editors: scenarios/schema.json."""
-    return json.dumps(grammar.schema(scenarios.Scenario), indent=1) + "\n"
+    return json.dumps(grammar.schema(Scenario), indent=1) + "\n"
 
 
 def main(names: list[str]) -> None:

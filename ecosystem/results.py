@@ -14,9 +14,9 @@ from ecosystem import reports
 from ecosystem.errors import DataError, ScenarioError
 from ecosystem.loop import Event, default_folder
 from ecosystem.loop import run as run_seeds
+from ecosystem.question import Question
 from ecosystem.records import RunRecord, damaged, write_json
 from ecosystem.records import open_run as open_record
-from ecosystem.scenarios import Question
 from ecosystem.summarise import question_of, summarise
 from ecosystem.summary import Summary, Verdict
 from ecosystem.verdicts import COUNTED

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ecosystem import coevolution, collapse, metrics, predictions, verdicts
+from ecosystem import collapse, measures, metrics, predictions, verdicts
 from ecosystem.agents.provider import ProviderSettings
 from ecosystem.documents import Document
 from ecosystem.lines import runs_of
 from ecosystem.models import cards
 from ecosystem.models.classifier import FEATURES
+from ecosystem.question import Question, Scenario
 from ecosystem.records import Line, RunRecord
-from ecosystem.scenarios import Question, Scenario, from_document
+from ecosystem.scenarios import from_document
 from ecosystem.summary import (
     Baseline,
     BaselineMiss,
@@ -397,7 +398,7 @@ def _ecosystem(runs: Sequence[Sequence[Line]]) -> Ecosystem:
     web = _told(runs, lambda line: line["web"].get("measured", {}))
     names = dict.fromkeys(name for lines in runs for line in lines for name in line.get("agents", {}))
     agents = {name: _told(runs, lambda line, name=name: line.get("agents", {}).get(name, {})) for name in names}
-    known = coevolution.WEB | coevolution.OF_USERS | coevolution.OF_PROVIDERS
+    known = measures.COEVOLUTION
     measured = {*web, *(metric for of in agents.values() for metric in of)}
     return {"web": web, "agents": agents, "measures": {name: known[name] for name in known if name in measured}}
 

@@ -36,7 +36,7 @@ def overrides_of(sets: list[str] | None) -> dict[str, str]:
 
 
 def chosen_seeds(text: str) -> list[int]:
-    from ecosystem.scenarios import seeds_of
+    from ecosystem.question import seeds_of
 
     try:
         return list(seeds_of(text)) if text else []

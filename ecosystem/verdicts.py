@@ -38,7 +38,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ecosystem import agreement, coevolution
+from ecosystem import agreement, measures
 from ecosystem.estimates import (
     Estimate,
     Interval,
@@ -171,7 +171,7 @@ def provider_series(lines: Sequence[Line], provider: str, metric: str) -> Series
     rows = [line["providers"][provider] for line in lines]
     if metric == "vote-share":
         return _counted(row["vote_share"] for row in rows)
-    if metric in coevolution.OF_PROVIDERS:
+    if metric in measures.OF_PROVIDERS:
         return agent_series(lines, provider, metric)
     trained = [row["trained"] for row in rows if "trained" in row]
     if metric in COUNTED:
@@ -187,7 +187,7 @@ def agent_series(lines: Sequence[Line], name: str, metric: str) -> Series:
 
 def web_series(lines: Sequence[Line], metric: str) -> Series:
     """A count of the web by round, or what was measured of it in the rounds in which it could be."""
-    if metric in coevolution.WEB:
+    if metric in measures.WEB:
         return _counted(row.get(metric) for line in lines if (row := line["web"].get("measured")) is not None)
     return _counted(line["web"][metric.replace("-", "_")] for line in lines)
 

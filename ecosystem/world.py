@@ -29,8 +29,8 @@ from ecosystem.evaluation import Evaluator, Measurement
 from ecosystem.humans import Humans, HumanSource, Items
 from ecosystem.models.base import Generator, Saved, Update, to_web
 from ecosystem.models.jobs import Job, Trained, drive
+from ecosystem.question import Question, Scenario
 from ecosystem.rng import stream
-from ecosystem.scenarios import Question, Scenario
 from ecosystem.web.admission import AdmitAll
 from ecosystem.web.corpus import HUMAN, NOBODY, NOWHERE, Corpus, Retention, Totals
 from ecosystem.web.detectors import needs_judge as filters_by_sight

@@ -18,11 +18,15 @@ ROOT = Path(__file__).parent.parent / "ecosystem"
 # From the ground up: a part imports from the rows below its own alone. Parts of a row do not know one another.
 LAYERS = (
     ("errors", "settings", "rng", "summary", "distribution"),
-    ("documents", "compute", "theory", "changes", "locks"),
+    ("documents", "compute", "theory", "changes", "locks", "measures"),
     ("grammar", "humans"),
     ("metrics", "models"),
     ("web",),
-    ("agents", "evaluation", "checks", "coevolution"),
+    ("agents", "evaluation", "coevolution"),
+    ("question",),
+    ("checks",),
+    ("model_cards",),
+    ("events",),
     ("scenarios",),
     ("world", "records"),
     ("estimates", "checkpoints"),

@@ -12,6 +12,7 @@ import pytest
 from ecosystem import changes as changes_
 from ecosystem import scenarios
 from ecosystem.changes import ABSENT, Change, changes, text
+from ecosystem.question import digest
 from ecosystem.rng import stream
 
 WORLD = """\
@@ -243,4 +244,4 @@ def test_no_change_is_no_change_of_digest() -> None:
         ("name: world", "name: x"),
     ):
         b = resolved((old, new))
-        assert (changes(a, b) == []) == (scenarios.digest(a) == scenarios.digest(b)), new
+        assert (changes(a, b) == []) == (digest(a) == digest(b)), new

@@ -1,6 +1,7 @@
-"""The web's memory: pages are appended and never change, and retention says who still sees them."""
+"""The web's memory: pages are appended and never change, and retention and their owners say who sees them."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from ecosystem.rng import stream
-from ecosystem.web.corpus import ARCHIVE, COLUMNS, HUMAN, Column, Corpus, Retention
+from ecosystem.web.corpus import ARCHIVE, COLUMNS, EVERYBODY, HUMAN, NOWHERE, Column, Corpus, Retention
 
 KEPT = (None, 1, 2)
 RETENTIONS = [Retention(human, synthetic) for human, synthetic in itertools.product(KEPT, KEPT)]
@@ -158,3 +159,108 @@ def test_a_forgotten_column_is_an_error():
 def test_a_column_of_the_wrong_length_is_an_error():
     with pytest.raises(ValueError, match="broadcast"):
         Corpus((2,)).publish(np.zeros((3, 2)), label=[0, 1], site=0, author=0, maker=0, generation=0, lineage=0)
+
+
+# Private pages, batches, and a corpus that comes back
+
+OWNERS = (7, 8)
+PUBLICATION = st.tuples(
+    st.integers(-1, 2),  # maker
+    st.integers(0, 2),  # generation
+    st.integers(0, 3),  # pages
+    st.sampled_from([None, *OWNERS]),  # owner, None: on the web
+)
+
+
+def published(rounds):
+    """A corpus, and of every page its (maker, generation, round, owner)."""
+    corpus, pages = Corpus((2,)), []
+    for round, publications in enumerate(rounds, start=ARCHIVE):
+        for maker, generation, n, owner in publications:
+            generation = HUMAN if maker == HUMAN else generation
+            corpus.publish(
+                stream(0, "test", "items", len(pages)).random((n, 2)),
+                label=np.arange(n),
+                site=np.arange(n) if owner is None else NOWHERE,
+                author=100 + np.arange(n) if owner is None else owner,
+                maker=maker,
+                generation=generation,
+                lineage=0.0 if maker == HUMAN else 1.0 + generation / 3,
+                marks=maker + 1,
+            )
+            pages += [(maker, generation, round, EVERYBODY if owner is None else owner)] * n
+        corpus.close()
+    return corpus, pages
+
+
+@given(rounds=st.lists(st.lists(PUBLICATION, max_size=4), max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_private_pages_are_their_owners_alone(rounds):
+    corpus, pages = published(rounds)
+    for retention in RETENTIONS:
+        seen = [
+            i
+            for i, page in enumerate(pages)
+            if page[3] == EVERYBODY and sees(retention, page[0], page[2], corpus.round)
+        ]
+        assert_array_equal(corpus.visible(retention), seen)
+        assert corpus.shown(retention) == corpus.totals_of(corpus.visible(retention))
+        assert corpus.shown(retention).pages == len(seen)
+    for owner in OWNERS:
+        assert_array_equal(corpus.private_of(owner), [i for i, page in enumerate(pages) if page[3] == owner])
+
+
+def test_private_pages_are_seen_by_their_owner_from_the_next_round_on():
+    corpus, _ = published([[(0, 0, 2, 7)]])
+    corpus.publish(np.ones((1, 2)), label=0, site=NOWHERE, author=7, maker=0, generation=0, lineage=1.0)
+    assert_array_equal(corpus.private_of(7), [0, 1])
+    corpus.close()
+    assert_array_equal(corpus.private_of(7), [0, 1, 2])
+    assert len(corpus.visible(Retention())) == 0
+
+
+@given(rounds=st.lists(st.lists(PUBLICATION, max_size=4), max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_a_batch_is_what_one_model_made_in_one_round_for_one_reader(rounds):
+    """Pages are of one batch if and only if they have all of that in common; batches stand in order of publication."""
+    corpus, pages = published(rounds)
+    assert [(b.maker, b.generation, b.round, b.owner) for b in corpus.batches] == list(dict.fromkeys(pages))
+    assert [b.pages for b in corpus.batches] == list(Counter(pages).values())
+    ids = np.arange(len(corpus))[::2]
+    counts = {number: sum(pages[i] == page for i in ids) for number, page in enumerate(dict.fromkeys(pages))}
+    assert corpus.count_batches(ids) == {number: count for number, count in counts.items() if count}
+    for name, place in (("maker", 0), ("generation", 1), ("round", 2)):
+        assert_array_equal(corpus.of(name, ids), [pages[i][place] for i in ids])
+        assert_array_equal(corpus.column(name), [page[place] for page in pages])
+
+
+@given(rounds=st.lists(st.lists(PUBLICATION, max_size=4), max_size=4), cuts=st.lists(st.integers(0, 40), max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_a_corpus_comes_back_from_its_blocks_and_history(rounds, cuts):
+    """However the blocks are cut; and what is then published is published alike."""
+    corpus, pages = published(rounds)
+    edges = sorted({0, len(pages), *(cut for cut in cuts if cut < len(pages))})
+    blocks = [
+        ({name: corpus.column(name)[a:b] for name in COLUMNS}, corpus.items[a:b]) for a, b in itertools.pairwise(edges)
+    ]
+    back = Corpus.restored((2,), blocks, corpus.history_before(corpus.round))
+    for _ in range(2):
+        assert everything(back).keys() == everything(corpus).keys()
+        for name, rows in everything(corpus).items():
+            assert_array_equal(everything(back)[name], rows, name)
+        assert back.batches == corpus.batches
+        assert (back.round, back.history_before(back.round)) == (corpus.round, corpus.history_before(corpus.round))
+        for retention in RETENTIONS:
+            assert_array_equal(back.visible(retention), corpus.visible(retention))
+            assert back.shown(retention) == corpus.shown(retention)
+        for one in (back, corpus):
+            publish(one, 3, maker=1)
+            one.publish(np.ones((1, 2)), label=0, site=NOWHERE, author=7, maker=1, generation=3, lineage=1.5)
+            one.close()
+
+
+def test_the_history_of_a_round_knows_nothing_of_later_ones():
+    corpus, _ = published([[(HUMAN, 0, 5, None)], [(0, 0, 3, None)], [(0, 1, 2, 7), (0, 1, 2, None)]])
+    assert corpus.history_before(1).batches == [(-1, -1, -1, EVERYBODY, 0.0, 5), (0, 0, 0, EVERYBODY, 1.0, 3)]
+    assert corpus.history_before(1).totals == [(0, 0, 0.0, 0), (5, 0, 0.0, 0), (5, 3, 3.0, 0)]
+    assert len(corpus.history_before(2).batches) == 4

@@ -1,7 +1,8 @@
 """Crawls against what must hold for all of them, and each against the law it is named for.
 
 Draws come from fixed streams, so a test passes or fails for good. Chi-square tests are held to p > 1e-4, visits of a
-walk to 3 standard errors: of the forty sites below one would have failed in ten versions of this file.
+walk to 4 standard errors: over the 170 comparisons below a correct walk would have failed once in 50 versions of this
+file. (Over 25 other seeds the deviations have mean 0 and standard deviation 1.0, in standard errors.)
 """
 
 import itertools
@@ -77,7 +78,7 @@ def test_without_a_budget_all_that_can_be_reached_is_taken_once(crawl, graph):
 @every_crawl
 def test_a_budget_is_met_without_taking_anything_twice(crawl, graph):
     links, site, ids = web_of(graph)
-    for round, budget in itertools.product(range(4), (1, 7, 150, 299, 300, 10**6)):
+    for round, budget in itertools.product(range(2), (1, 7, 150, 299, 300, 10**6)):
         taken = crawl.order(links, site, ids, budget, streams(round))
         assert len(set(taken.tolist())) == len(taken)
         assert set(taken) <= set(ids)
@@ -126,7 +127,7 @@ def test_pages_of_a_site_are_taken_alike(crawl):
     """The first page that is met, and the third, are any of the four pages of their site."""
     links, ids = Links(nx.path_graph(2)), np.arange(8)
     site = np.array([0, 1, 0, 1, 0, 1, 0, 1])
-    met = np.array([crawl.order(links, site, ids, 3, streams(round)) for round in range(200)])
+    met = np.array([crawl.order(links, site, ids, 3, streams(round)) for round in range(100)])
     for which in (0, 2):
         assert stats.chisquare(np.bincount(met[:, which] // 2, minlength=4)).pvalue > 1e-4
 
@@ -209,25 +210,24 @@ def test_a_walk_goes_on_where_a_batch_ends():
     assert set(steps.tolist()) <= {1, -1, 49, -49}
 
 
-@pytest.mark.parametrize("restart", [0.05, 0.15, 0.5, 1.0])
+@pytest.mark.parametrize("restart", [0.05, 0.15, 1.0])
 @every_web
 def test_sites_are_visited_as_often_as_page_rank_says(graph, restart):
-    """2,000 visits from a random site: the mean of the walk's law over time, within 3 standard errors over 60 walks.
+    """1,000 visits from a random site: the mean of the walk's law over time, within 4 standard errors over 40 walks.
 
     That law tends to the page rank with damping 1 - restart, and is nearer to it than 1 / (restart * visits).
     """
-    links, pages, visits = Links(graph), np.full(len(graph), 10**6), 2000
+    links, pages, visits = Links(graph), np.full(len(graph), 10**6), 1000
     P, law, mean = (1 - restart) * transitions(graph) + restart / len(graph), np.full(len(graph), 1 / len(graph)), 0.0
     for _ in range(visits):
         mean, law = mean + law / visits, law @ P
     if not nx.number_of_isolates(graph):
         assert np.abs(mean - links.page_rank(1 - restart)).max() < 1 / (restart * visits)
-    seen = [walks.fruitful(links, pages, restart, visits, stream(0, "test", "walk", r)) for r in range(60)]
+    seen = [walks.fruitful(links, pages, restart, visits, stream(0, "test", "walk", r)) for r in range(40)]
     shares = np.array([np.bincount(sites, minlength=len(graph)) / visits for sites in seen])
     errors = shares.std(0, ddof=1) / np.sqrt(len(shares))
     off = np.abs(shares.mean(0) - mean)
-    assert (off <= 3 * errors + 1e-12).mean() > 0.97, off / np.maximum(errors, 1e-12)
-    assert (off <= 4 * errors + 1e-12).all()
+    assert (off <= 4 * errors + 1e-12).all(), off / np.maximum(errors, 1e-12)
 
 
 def test_a_site_without_links_is_left_by_a_restart_alone():
@@ -262,7 +262,7 @@ def outcomes(P, start, left, need):
 @pytest.mark.parametrize("restart", [0.15, 0.6])
 def test_a_walk_passes_by_sites_whose_pages_are_taken(restart, monkeypatch):
     """Three pages of five on a path of three sites: every order of sites has its exact probability."""
-    graph, pages, crawls = nx.path_graph(3), [1, 2, 2], 1500
+    graph, pages, crawls = nx.path_graph(3), [1, 2, 2], 600
     monkeypatch.setattr(walks, "FEWEST", 64)  # visits: quicker, and plenty for three pages
     P = (1 - restart) * transitions(graph) + restart / 3
     law = outcomes(P, np.full(3, 1 / 3), pages, 3)
@@ -270,8 +270,8 @@ def test_a_walk_passes_by_sites_whose_pages_are_taken(restart, monkeypatch):
     taken = [RandomWalkCrawl(restart).order(links, site, ids, 3, streams(round)) for round in range(crawls)]
     seen = Counter(tuple(site[each].tolist()) for each in taken)
     assert set(seen) <= {sites for sites, chance in law.items() if chance > 0}
-    likely = [sites for sites, chance in law.items() if crawls * chance > 5]
-    assert len(likely) > 12
+    likely = [sites for sites, chance in law.items() if crawls * chance > 4]
+    assert len(likely) > 8
     rare = crawls - crawls * sum(law[sites] for sites in likely)
     counts = [seen[sites] for sites in likely]
     expected = [crawls * law[sites] for sites in likely]
@@ -280,7 +280,7 @@ def test_a_walk_passes_by_sites_whose_pages_are_taken(restart, monkeypatch):
 
 def test_what_is_left_is_met_at_the_rates_of_the_walk():
     """Of two sites left with 3 and 2 pages and rates 3 : 1, every order of them: a race of Poisson processes."""
-    left, came, races = np.array([3, 0, 2]), np.array([30.0, 90.0, 10.0]), 4000
+    left, came, races = np.array([3, 0, 2]), np.array([30.0, 90.0, 10.0]), 2000
     law = Counter()
     for order in set(itertools.permutations([0, 0, 0, 2, 2])):
         pages, chance = left.copy(), 1.0
@@ -306,7 +306,7 @@ def test_a_long_tail_is_not_walked():
 @pytest.mark.parametrize("wanted", [(2, 5, 9), (1, 1, 1), (3, 8, 9), (0, 0, 4)])
 def test_every_page_of_a_site_is_as_likely_to_be_taken(wanted):
     """None twice, and which ones: where few of a site's pages are taken, where most, and where all of them."""
-    first, draws = np.array([0, 3, 12, 21]), 400
+    first, draws = np.array([0, 3, 12, 21]), 250
     sites = stream(0, "test", "visits").permutation(np.repeat([0, 1, 2], wanted))
     seen, together = np.zeros((len(sites), 21)), np.zeros((21, 21))
     for draw in range(draws):
@@ -327,10 +327,10 @@ def test_every_page_of_a_site_is_as_likely_to_be_taken(wanted):
 # Popularity
 
 
-@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
 def test_popular_pages_are_met_first(exponent):
     """The first two pages, in their order: w_i / W * w_j / (W - w_i)."""
-    graph, crawls = nx.star_graph(3), 2000
+    graph, crawls = nx.star_graph(3), 1200
     site, ids = np.array([0, 0, 0, 1, 2, 2]), np.arange(6)
     share = np.array(list(nx.pagerank(graph, tol=1e-12, max_iter=1000).values()))[site] / np.bincount(site)[site]
     w = share**exponent

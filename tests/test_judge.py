@@ -27,8 +27,8 @@ import torch
 from scipy import stats
 
 from ecosystem import loop, scenarios, summarise
+from ecosystem.question import Question
 from ecosystem.records import Line
-from ecosystem.scenarios import Question
 from ecosystem.summary import Definition, Evidence, Verdict
 from ecosystem.verdicts import DISTANCES, evidence, of_provider, provider_series
 from ecosystem.world import World, together

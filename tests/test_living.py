@@ -11,15 +11,13 @@ import json
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from test_resume import finished, left_after
+from test_resume import finished
 from test_world import CROWD, LAB, RIVAL, TASTE, assert_same_pages, new_world, of_round, pages, question
 
-from ecosystem import loop, scenarios
+from ecosystem import loop
 from ecosystem.agents.creator import Creator
 from ecosystem.agents.user import User
-from ecosystem.errors import DataError, ScenarioError
 from ecosystem.loop import round_line
-from ecosystem.records import RunRecord
 from ecosystem.web.corpus import ARCHIVE, HUMAN, NOWHERE
 from ecosystem.web.marks import CLAIMED, FLAGGED, WATERMARKED
 
@@ -215,8 +213,9 @@ def test_popularity_without_an_exponent_meets_every_page_equally_often():
 
 # Those who do nothing
 
+OTHER = {"kind": "distance", "to": [0.0, -2.0, 0.0]}
 IDLE = {
-    "users without prompts": ("users", {"name": "idle", "k": 2, "count": 7, "prompts_per_round": 0, "reward": TASTE}),
+    "users without prompts": ("users", {"name": "idle", "k": 2, "count": 7, "prompts_per_round": 0, "reward": OTHER}),
     "no users": ("users", {"name": "idle", "count": 0, "adversary": {"share": 1.0, "reward": TASTE}}),
     "users with all policies": (
         "users",
@@ -225,7 +224,7 @@ IDLE = {
             "count": 5,
             "prompts_per_round": 0,
             "prompts": {"kind": "drifting", "rate": 0.5},
-            "reward": TASTE,
+            "reward": OTHER,
             "taste_drift": 0.5,
             "provider_choice": {"network_effect": 1.0},
         },
@@ -323,7 +322,8 @@ def test_votes_of_groups_that_publish_all_or_a_share_are_counted_by_ballots():
 def test_what_the_web_shows_is_what_is_on_record():
     """Sites with room for four pages show the newest four, and the record counts these."""
     w = new_world(**with_(LIVING, web={"capacity": 4}))
-    for line in told(w):
+    for _ in range(4):
+        (line,) = told(w, 1)
         seen = w.visible(w.settings.web.retention)
         synthetic = np.count_nonzero(w.corpus.of("maker", seen) != HUMAN)
         assert len(seen) <= 4 * 12

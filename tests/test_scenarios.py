@@ -16,7 +16,7 @@ from ecosystem.documents import Document, FaultsError, parse
 from ecosystem.errors import EcosystemError, ScenarioError
 from ecosystem.models import classifier
 from ecosystem.models.classifier import train_classifier
-from ecosystem.scenarios import Question, Scenario
+from ecosystem.question import Question, Scenario
 from ecosystem.world import World
 
 TINY = """\

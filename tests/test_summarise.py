@@ -10,8 +10,8 @@ from ecosystem import scenarios
 from ecosystem.errors import RecordError
 from ecosystem.loop import run as run_seeds
 from ecosystem.models.cards import CardBaseline
+from ecosystem.question import Question
 from ecosystem.records import Journal, RunRecord
-from ecosystem.scenarios import Question
 from ecosystem.summarise import question_of, summarise
 
 TEXT = """

@@ -12,9 +12,9 @@ from scipy import stats
 
 from ecosystem import agreement, grammar
 from ecosystem.estimates import Estimate, Interval, Series, change, interval, log_ratio, more_seeds, more_seeds_for
+from ecosystem.question import Claim
+from ecosystem.question import Than as ThanSettings
 from ecosystem.rng import stream
-from ecosystem.scenarios import Claim
-from ecosystem.scenarios import Than as ThanSettings
 from ecosystem.verdicts import (
     DISTANCES,
     DIVERSITIES,

@@ -25,8 +25,8 @@ from ecosystem.terminal import (
 )
 
 if TYPE_CHECKING:
+    from ecosystem.question import Question
     from ecosystem.results import Run
-    from ecosystem.scenarios import Question
 
 Seeds = Annotated[str, typer.Option(help="Seeds, as 0-4 or 0,2,5. Default: the scenario's.")]
 AllowPaths = Annotated[

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -50,9 +50,9 @@ def coevolution(summary: Summary, width: int, g: GlyphSet) -> RenderableType | N
         return None
     on = _scales(found)
     lines = [(block, name) for block in blocks for name in block.told]
-    infos = found["measures"] if width >= NARROW else {n: {**info, "unit": ""} for n, info in found["measures"].items()}
-    titles = head("measure", "unit" if width >= NARROW else "", "first", "last")
-    numbers = [_numbers(name, block.told[name], infos.get(name, PLAIN), g) for block, name in lines]
+    infos, room = found["measures"], 12 if width >= NARROW else 0
+    titles = head("measure", "unit"[:room], "first", "last")
+    numbers = [_numbers(name, block.told[name], infos.get(name, PLAIN), room, g) for block, name in lines]
     longest = max(len(block.told[name]) for block, name in lines)
     each = bin_width(longest, width - 2 - sum(widths([titles, *numbers])) - 4 * GAP)
     sparks = [Text(spark(block.told[name], on[name], each, g), block.colour) for block, name in lines]
@@ -124,12 +124,12 @@ def _scales(found: Ecosystem) -> dict[str, Scale]:
     return {name: scale(each) for name, each in series.items()}
 
 
-def _numbers(name: str, series: Series, info: MetricInfo, g: GlyphSet) -> Row:
-    """All of a line but its spark; first and last are those known."""
+def _numbers(name: str, series: Series, info: MetricInfo, room: int, g: GlyphSet) -> Row:
+    """All of a line but its spark, with so much room for the unit; first and last are those known."""
     known = finite(series) or [math.nan]
     return [
         Text(f"{direction(info['better'], g)} {shorten(name, 18, g)}"),
-        Text(shorten(info["unit"], 12, g), "dim"),
+        Text(shorten(info["unit"], room, g) if room else "", "dim"),
         Text(number(known[0], g)),
         Text(number(known[-1], g), "bold"),
     ]
@@ -156,8 +156,8 @@ def _matrix(found: Ecosystem, summary: Summary, width: int, g: GlyphSet) -> list
     if len(makers) < 2:
         return []
     shown = list(last)[:MOST_ROWS]
-    rows: list[Row] = []
-    for kept in range(min(len(makers), width // GAP), 0, -1):
+    rows: list[Row] = [_titles(makers, summary, g)]
+    for kept in range(_fitting(rows, width), 0, -1):
         columns = makers if kept == len(makers) else [*makers[:kept], OTHERS]
         rows = [_titles(columns, summary, g), *(_influences(name, last[name], columns, summary, g) for name in shown)]
         if 2 + sum(widths(rows)) + GAP * len(columns) <= width:
@@ -166,6 +166,12 @@ def _matrix(found: Ecosystem, summary: Summary, width: int, g: GlyphSet) -> list
     note = f"Last influence on each that trains (rows) of the selection at each (columns), in its users' taste.{hidden}"
     table = lined_up(rows, "<" + ">" * (len(rows[0]) - 1))
     return [Text(""), indented([Text(note, "dim italic"), *table])]
+
+
+def _fitting(rows: Sequence[Row], width: int) -> int:
+    """How many columns of numbers there is room for at the most."""
+    ends = list(accumulate(wide + GAP for wide in widths(rows)))
+    return sum(end <= width for end in ends[1:])
 
 
 def _last_influences(told: Told) -> dict[str, float]:

@@ -18,9 +18,9 @@ from ecosystem import scenarios
 from ecosystem.documents import Document, read, shown
 from ecosystem.errors import RecordError, ScenarioError
 from ecosystem.locks import NAME as LOCK
+from ecosystem.question import WORDS, Question
 from ecosystem.records import read_json, write_json
 from ecosystem.results import MAX_SEED
-from ecosystem.scenarios import WORDS, Question
 from ecosystem.sweeping import design
 from ecosystem.sweeping.design import Design
 

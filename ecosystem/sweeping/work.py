@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ecosystem import loop, verdicts
+from ecosystem.question import Question
 from ecosystem.records import FINISHED, Line, RunRecord, SeedRecord, read_json, write_json
-from ecosystem.scenarios import Question
 from ecosystem.summarise import summarise
 from ecosystem.summary import ProviderSummary
 

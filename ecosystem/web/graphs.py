@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Numbers = Mapping[str, float]
 
-LIMIT_FILE_BYTES = 2**24
-LIMIT_LINKS = 1_000_000  # of a generator: some seconds and 500 MB
+LIMIT_FILE_BYTES = 2**22  # 200,000 links and more
+LIMIT_LINKS = 500_000  # of a generator: some seconds and 300 MB
 NOT_SETTINGS = ("seed", "create_using", "backend", "backend_kwargs")  # parameters of networkx that no scenario sets
 COLUMN = re.compile(r"[-+.\deE]+|\{.*\}")  # what may follow the two sites of an edge: a weight, or attributes
 
@@ -38,7 +38,6 @@ SPARSE = {
     "dual_barabasi_albert_graph",
     "empty_graph",
     "generalized_petersen_graph",
-    "gnr_graph",
     "ladder_graph",
     "newman_watts_strogatz_graph",
     "path_graph",
@@ -60,13 +59,16 @@ GROWTH: dict[str, Callable[[int, Numbers], float]] = {
     "hnm_harary_graph": lambda n, a: n + a["m"],
     "hypercube_graph": lambda n, a: n * 2.0 ** min(n, 99),
     "kneser_graph": lambda n, a: 3.0 ** min(n, 99),  # pairs of sets without a common member
-    "margulis_gabber_galil_graph": lambda n, a: 4 * n * n,
+    "margulis_gabber_galil_graph": lambda n, a: 8 * n * n,
     "mycielski_graph": lambda n, a: 3.0 ** min(n, 99),
     "navigable_small_world_graph": lambda n, a: _quadratic(float(n) ** min(a.get("dim", 2), 9), a),
     "random_cograph": lambda n, a: 4.0 ** min(n, 99),
     "random_lobster": lambda n, a: n / _above_0(1 - a["p1"]) / _above_0(1 - a["p2"]),
     "random_lobster_graph": lambda n, a: n / _above_0(1 - a["p1"]) / _above_0(1 - a["p2"]),
-    "scale_free_graph": lambda n, a: n / _above_0(1 - a.get("beta", 0.54)),
+    "random_unlabeled_rooted_forest": lambda n, a: 2 * n * n,  # it counts all smaller trees first
+    "random_unlabeled_rooted_tree": lambda n, a: 2 * n * n,
+    "random_unlabeled_tree": lambda n, a: 2 * n * n,
+    "scale_free_graph": lambda n, a: 5 * n / _above_0(1 - a.get("beta", 0.54)),
     "sudoku_graph": lambda n, a: 2 * float(n) ** 6,
     "windmill_graph": lambda n, a: n * a["k"] ** 2 / 2,
 }

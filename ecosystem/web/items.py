@@ -54,11 +54,12 @@ class Items:
 
     def __getitem__(self, which: Any) -> Array:
         if isinstance(which, slice):
-            return self._rows(*which.indices(self._n))
+            first, end, by = which.indices(self._n)
+            return self._rows(first, end, by) if by > 0 else self[np.arange(first, end, by)]
         ids = np.asarray(which)
-        ids = np.flatnonzero(ids) if ids.dtype == bool else ids
         if len(self._blocks) == 1:
             return self._blocks[0][: self._n][ids]
+        ids = self._positions(ids)
         found = np.empty((len(ids), *self._shape), self.dtype)
         block = np.searchsorted(self._starts, ids, "right") - 1
         for number in np.unique(block):
@@ -68,6 +69,17 @@ class Items:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self[:], dtype=dtype)
+
+    def _positions(self, ids: Array) -> Array:
+        """Of a mask, or of positions that may be counted from the end, (N,)."""
+        if ids.dtype == bool:
+            if len(ids) != self._n:
+                raise IndexError(f"a mask of {len(ids)} rows for {self._n}")
+            return np.flatnonzero(ids)
+        low, high = (ids.min(), ids.max()) if len(ids) else (0, -1)
+        if low < -self._n or high >= self._n:
+            raise IndexError(f"row {low if low < -self._n else high} of {self._n}")
+        return ids if low >= 0 else np.where(ids < 0, ids + self._n, ids)
 
     def _rows(self, first: int, end: int, by: int) -> Array:
         """From first to end: a view, where one block holds them."""

@@ -21,6 +21,7 @@ Sites = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 TOLERANCE = 1e-12  # of a page rank: the sum of all its changes in one more iteration
+FEW = 2**14  # pages: to sort them is quicker than to set a sparse matrix up
 
 
 class Links:
@@ -100,6 +101,8 @@ def by_site(site: NDArray[Any], sites: int) -> tuple[NDArray[Any], NDArray[Any]]
 
     Site i's pages are ``positions[first[i]:first[i + 1]]``. A counting sort: N + sites, whatever the order.
     """
+    if len(site) < FEW:
+        return np.argsort(site, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(site, minlength=sites))])
     from scipy.sparse import csc_array
 
     n = len(site)

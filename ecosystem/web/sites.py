@@ -16,7 +16,6 @@ from ecosystem.errors import ScenarioError
 from ecosystem.rng import key
 from ecosystem.settings import Positive, Settings, Share
 from ecosystem.web import graphs
-from ecosystem.web.links import Links, Sites
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -58,7 +57,7 @@ class SitesSettings(Settings):
         if self.graph not in GRAPHS and self.graph not in graphs.generators():
             known = suggest(self.graph, graphs.generators())
             return [f"networkx has no generator `{shown(self.graph)}` that begins with a number `n`: {known}"]
-        return self._argument_faults() or self._size_faults() or self._trial_faults()
+        return [*self._argument_faults(), *self._size_faults()] or self._trial_faults()
 
     def build(self, seed: int) -> nx.Graph:
         """The graph, its sites numbered from 0; raises ScenarioError where networkx or the file makes none."""
@@ -133,8 +132,3 @@ def _trial(graph: str, n: int, arguments: tuple[tuple[str, float], ...]) -> str:
     except ScenarioError as error:
         return str(error)
     return ""
-
-
-def breadth_first(graph: nx.Graph, start: int) -> Sites:
-    """The sites reachable from ``start``, nearest first."""
-    return Links(graph).breadth_first(start)
