@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import annotated_types as at
@@ -124,8 +124,11 @@ class Evaluator:
         sample = self._items(x, self._prompts[: len(x)]) if len(x) else self._nothing
         known = generator.distribution()
         atoms = None if known is None else known.atoms
-        return replace(
-            sample,
+        return Sample(
+            sample.x,
+            sample.features,
+            sample.labels,
+            sample.y,
             reward=reward.score(x, self._judge) if reward and len(x) else None,
             distribution=known,
             log_prob=self._log_prob(generator),

@@ -379,7 +379,7 @@ class Running:
         """The pages before that number which no block holds yet."""
         corpus, first = self.world.corpus, self._saved_pages
         if end > first:
-            columns = {name: corpus.column(name)[first:end] for name in COLUMNS}
+            columns = {name: corpus.of(name, slice(first, end)) for name in COLUMNS}
             self.blocks.append(self.record.save_pages(first, columns, corpus.items[first:end]))
 
     def _save_galleries(self, round: int) -> None:

@@ -390,7 +390,9 @@ def _detects(question: Question) -> bool:
     # What is crawled is what stood on record when the round before closed, unless the web then forgets otherwise.
     one_web = all(world.web.retention == worlds[0].web.retention and world.web.capacity is None for world in worlds)
     detector = any(isinstance(s.filter, Detector) for s in scrapers)
-    return one_web and detector and all(_reads_the_web(s) for s in scrapers)
+    # Nobody adds pages of their own to what was crawled, or replaces some.
+    as_crawled = all({p.reserve, p.correction, p.distil} == {None} for world in worlds for p in world.providers)
+    return one_web and detector and as_crawled and all(_reads_the_web(s) for s in scrapers)
 
 
 def _reads_the_web(scraper: ScraperSettings) -> bool:
@@ -402,7 +404,7 @@ def _reads_the_web(scraper: ScraperSettings) -> bool:
 def _detected(question: Question, lines: Sequence[Line]) -> Values:
     """Of the providers that are behind a detector in some round; None at what they trained without it."""
     worlds, names = _worlds(question), [p.name for p in question.providers]
-    behind = [name for name in names if any(_detector(world, name) for world in worlds) and _only_crawls(worlds, name)]
+    behind = [name for name in names if any(_detector(world, name) for world in worlds)]
     found: Values = {(name, "synthetic-share"): [] for name in behind}
     share = 0.0  # of the web that is crawled: only the archive, at first
     for line in lines:
@@ -413,12 +415,6 @@ def _detected(question: Question, lines: Sequence[Line]) -> Values:
                 found[name, "synthetic-share"].append(expected)
         share = line["web"]["synthetic_share"]
     return found
-
-
-def _only_crawls(worlds: Sequence[Scenario], provider: str) -> bool:
-    """Whether what its scraper brings is all that it trains on, as it is."""
-    settings = [found for world in worlds if (found := world.found_provider(provider)) is not None]
-    return all(p.reserve is None and p.correction is None and p.distil is None for p in settings)
 
 
 def _detector(world: Scenario, provider: str) -> Detector | None:

@@ -72,10 +72,14 @@ def reader_may_leave() -> Iterator[None]:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Modules do not die: looking for dead ones among them takes a second."""
+    """Modules do not die: looking for dead ones among them takes a second now, and another at the exit."""
     gc.disable()
     try:
+        # As mesa is imported it looks for its callers among all modules there are: quicker before torch brings its own.
+        import mesa  # noqa: F401
+
         yield
+        gc.freeze()
     finally:
         gc.enable()
 

@@ -393,23 +393,28 @@ class World(mesa.Model):
         marks: int = 0,
     ) -> None:
         """Pages (N,) that models made, ``which`` (N,) of ``makers`` each, as far as their sites admit them."""
-        carried = [marks | int(WATERMARKED) if p.settings and p.settings.watermark else marks for p in makers]
+        policies = [p.settings for p in makers]
+        carried = [marks | int(WATERMARKED) if own and own.watermark else marks for own in policies]
         columns: dict[str, Any] = {
             "label": label,
             "site": site,
             "author": author,
-            "maker": _of_maker([self.number(p.name) for p in makers], which),
-            "generation": _of_maker([p.generation for p in makers], which),
-            "lineage": _of_maker([p.provenance.lineage if p.provenance else 0.0 for p in makers], which),
-            "marks": _of_maker(carried, which),
+            "marks": carried[0] if len(set(carried)) == 1 else np.array(carried)[which],
+            "which": which,
         }
-        if np.ndim(site) and not isinstance(self.settings.web.admission, AdmitAll | None):
+        if not isinstance(self.settings.web.admission, AdmitAll | None) and np.ndim(site):
             on_page = np.broadcast_to(columns["marks"], len(items)).astype(np.uint8)
             admitted, seen = self._admitted(np.ones(len(items), dtype=bool), on_page, site, who)
             if admitted is not None:
                 columns = {name: value[admitted] if np.ndim(value) else value for name, value in columns.items()}
                 items, columns["marks"] = items[admitted], seen[admitted]
-        self.corpus.publish(items, **columns)
+        self.corpus.publish(
+            items,
+            maker=[self.number(p.name) for p in makers],
+            generation=[p.generation for p in makers],
+            lineage=[p.provenance.lineage if p.provenance else 0.0 for p in makers],
+            **columns,
+        )
 
     def _admitted(
         self, synthetic: NDArray[np.bool_], marks: NDArray[np.uint8], site: Ints, who: str
@@ -427,18 +432,15 @@ class World(mesa.Model):
 
     def count_votes(self, serving: list[Provider], server: Ints, winner: Ints) -> None:
         """server (ballots, K): whose image stood in a slot; winner (ballots,): the slot that won."""
-        won = np.bincount(server[np.arange(len(winner)), winner], minlength=len(serving))
+        one = server.strides[1] == 0  # all slots of a ballot are one provider's
+        who = server[:, 0] if one else server[np.arange(len(winner)), winner]
+        won = np.bincount(who, minlength=len(serving)).tolist()
         for provider, votes in zip(serving, won, strict=True):
-            self.votes[provider.name] += int(votes)
+            self.votes[provider.name] += votes
 
     def reward_of(self, provider: str) -> Reward | None:
         """What is measured as this provider's reward: the taste of the first group with one that asks it."""
         return next((g.reward for g in self.settings.groups_of(provider) if g.reward is not None), None)
-
-
-def _of_maker(values: Sequence[float], which: Ints) -> Any:
-    """A column: the maker's value for each page, or the one value where there is one maker."""
-    return values[0] if len(values) == 1 else np.array(values)[which]
 
 
 def together(worlds: Sequence[World]) -> Iterator[tuple[World, Progress]]:

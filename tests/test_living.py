@@ -17,7 +17,9 @@ from test_world import CROWD, LAB, RIVAL, TASTE, assert_same_pages, new_world, o
 from ecosystem import loop
 from ecosystem.agents.creator import Creator
 from ecosystem.agents.user import User
+from ecosystem.errors import DataError, ScenarioError
 from ecosystem.loop import round_line
+from ecosystem.records import RunRecord
 from ecosystem.web.corpus import ARCHIVE, HUMAN, NOWHERE
 from ecosystem.web.marks import CLAIMED, FLAGGED, WATERMARKED
 
@@ -366,7 +368,7 @@ def test_a_reserve_is_in_every_data_set_of_its_owner_and_of_nobody_else():
         w.step()
         for provider, size in zip(w.providers, (5, 6), strict=True):
             owned = {n: p for n, p in provider.provenance.by_batch.items() if w.corpus.batches[n].private}
-            assert list(owned.values()) == [size]
+            assert list(owned.values()) == [size] == [w.corpus.batches[n].pages for n in owned]
             assert provider.provenance.pages == 50 + size
     plain.step()
     public = w.corpus.column("site") != NOWHERE
@@ -418,7 +420,10 @@ STATEFUL = {
 }
 
 
-@pytest.mark.parametrize("name", STATEFUL)
+DAILY = ("entry by distilling, and exit", "everything at once")
+
+
+@pytest.mark.parametrize("name", [n if n in DAILY else pytest.param(n, marks=pytest.mark.slow) for n in STATEFUL])
 def test_left_after_any_round_a_run_ends_with_the_same_bytes(name, tmp_path):
     asked = question(rounds=5, **STATEFUL[name], checkpoint_keep=None)
     truth = finished(asked, tmp_path / "whole")
@@ -441,3 +446,129 @@ def test_left_after_any_round_a_run_ends_with_the_same_bytes(name, tmp_path):
 def without_checkpoints(found):
     """Which also tell the seconds."""
     return {name: data for name, data in found.items() if "checkpoints" not in name}
+
+
+# What is wrong is said, and what was done is on record
+
+
+def left_records(asked, folder, seeds=(0,)):
+    """The lines of a run that ended, well or not, and the error."""
+    error = None
+    try:
+        list(loop.run(asked, seeds, folder))
+    except DataError as raised:
+        error = raised
+    seed = RunRecord(folder).seed(0)
+    return seed.lines(), seed.status(), error
+
+
+STOPS = {
+    "a scraper that can reach no page": (
+        # One site has all pages, and the walk ends where it began: elsewhere, in some round.
+        {
+            "web": {"sites": {"count": 40, "graph": "empty_graph"}},
+            "archive": 2,
+            "creators": [],
+            "users": [CROWD | {"count": 1, "publish": "none"}],
+            "scrapers": [{"name": "common", "crawl": {"kind": "breadth-first"}}],
+        },
+        "its scraper found no page that it may take. Look at take, window and filter.",
+    ),
+    "a data set that is empty from round 1 on": (
+        {"creators": [], "users": [CROWD | {"publish": "none"}], "scrapers": [{"name": "latest", "window_rounds": 1}]},
+        "its scraper found no page that it may take. Look at take, window and filter.",
+    ),
+    "a filter that leaves nothing": (
+        {"scrapers": [{"name": "all", "quality": {"reward": LIKED, "above": 0.5}}]},
+        "its scraper found no page that it may take. Look at take, window and filter.",
+    ),
+    "a class without pages": (
+        LABELLED
+        | {
+            "creators": [],
+            "users": [LABELLED["users"][0] | {"prompts": {"kind": "weights", "weights": [1, 1, 1, 1, 1, 1, 1, 0]}}],
+            "scrapers": [{"name": "latest", "window_rounds": 1}],
+        },
+        "the training set holds 0 page(s) of class 7; the mle Gaussian needs at least 1.",
+    ),
+    "guidance beyond any density": (
+        {"providers": [LAB | {"negative_guidance": {"weight": 50.0, "images": 20}}]},
+        "negative guidance of weight 50 leaves no density",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STOPS)
+def test_a_provider_that_cannot_train_stops_and_says_in_which_round_and_why(name, tmp_path):
+    parts, why = STOPS[name]
+    lines, status, error = left_records(question(**LIVING | {"providers": [LAB]} | parts), tmp_path)
+    last = lines[-1]
+    assert last["providers"]["lab"]["stopped"].startswith(f"provider lab, round {last['round']}: {why}")
+    assert all("stopped" not in line["providers"]["lab"] for line in lines[:-1])
+    assert [line["round"] for line in lines] == list(range(len(lines)))
+    assert error is None and status["state"] == "finished"
+
+
+def test_who_finds_no_page_stops_alone(tmp_path):
+    starved = RIVAL | {"scraper": "starved"}
+    scrapers = [COMMON, {"name": "starved", "filter": {"kind": "labels"}, "take": ["rival"], "window_rounds": 1}]
+    set_ = {"at": 2, "set": {"scrapers.starved.take": ["rival"]}}
+    scrapers[1] |= {"take": ["human", "rival"]}
+    admission = {"kind": "label", "tpr": 1.0, "fpr": 0.0}
+    parts = LIVING | {"web": WEB | {"admission": admission}, "scrapers": scrapers, "providers": [LAB, starved]}
+    lines, status, _ = left_records(question(**parts, rounds=5, events=[set_]), tmp_path)
+    assert ["stopped" in line["providers"]["rival"] for line in lines] == [False, False, True, True, True]
+    assert [line["providers"]["lab"]["generation"] for line in lines] == list(range(5))
+    assert status["state"] == "finished"
+
+
+def test_human_data_that_run_out_end_the_run_and_leave_its_records(tmp_path):
+    """How many pages creators with AI want is known only in the run: 1,000 scans, 400 of them in the archive."""
+    people = {"name": "people", "count": 100, "pages_per_round": 3, "adoption": {"share": 0.3}}
+    asked = question(
+        humans={"source": "digits", "labelled": False},
+        archive=400,
+        creators=[people],
+        users=[{"name": "crowd", "count": 20}],
+        rounds=8,
+        metrics=["sliced-wasserstein"],
+    )
+    lines, status, error = left_records(asked, tmp_path)
+    used = 400 + 300 + sum(len_human(line) for line in lines[1:])
+    round = len(lines)
+    assert 2 <= round < 8
+    assert f"has 1,000 pages to hand out; {used:,} are used, and people asks for" in str(error)
+    assert f"more in round {round}" in str(error)
+    assert status["state"] == "failed" and "pages to hand out" in status["why"]
+    assert [line["round"] for line in lines] == list(range(round)), "every round before is on record"
+
+
+def len_human(line):
+    return sum(pages for _, maker, _, pages in line["web"]["published"] if maker == "human")
+
+
+def test_more_human_data_than_there_are_is_known_before():
+    """Of those whose pages can be counted: archive, reserves and steady creators."""
+    digits = {"humans": {"source": "digits"}, "metrics": ["sliced-wasserstein"], "users": [{"name": "crowd"}]}
+    steady = [{"name": "people", "count": 50}]
+    question(**digits, archive=500, creators=steady, rounds=9, providers=[LAB | {"reserve": 50}])
+    with pytest.raises(
+        ScenarioError, match=r"500 archived and 501 fresh human pages are wanted, but `digits` has 1,000"
+    ):
+        question(**digits, archive=500, creators=steady, rounds=9, providers=[LAB | {"reserve": 51}])
+
+
+def test_a_group_whose_reservoir_is_empty_falls_silent_and_is_told_of():
+    w = new_world(**with_(LIVING, creators={"reservoir": 12}))
+    lines = told(w, 4)
+    assert [line["agents"]["people"]["reservoir-left"] for line in lines] == [4, 0, 0, 0]
+    human = [np.count_nonzero(w.corpus.column("maker")[of_round(w, r)] == HUMAN) for r in range(4)]
+    assert human == [8, 4, 0, 0]
+
+
+@pytest.mark.parametrize("text", ["one two three\n", "", "<graphml>"])
+def test_a_file_that_is_no_graph_is_told_before_the_run(text, tmp_path):
+    path = tmp_path / "web.graphml"
+    path.write_text(text)
+    with pytest.raises(ScenarioError, match=r"web\.sites: the graph file .* is not a graph"):
+        question(web={"sites": {"file": str(path)}})

@@ -524,6 +524,15 @@ def categorical(**more):
         ({"name: all": f"name: all, filter: {DETECTS}, take: [human]"}, {MOMENT, REPLACEMENT}),
         ({"name: all": f"name: all, filter: {DETECTS}, retention: {{synthetic_rounds: 1}}"}, {MOMENT, REPLACEMENT}),
         ({"name: all": f"name: all, filter: {DETECTS}, crawl: {BREADTH}"}, set()),
+        ({"name: all": f"name: all, filter: {DETECTS}", "name: lab": "name: lab, reserve: 9"}, {MOMENT, REPLACEMENT}),
+        ({"name: all": f"name: all, filter: {DETECTS}", "name: lab": "name: lab, correction: {gamma: 1.0}"}, set()),
+        (
+            {
+                "name: all": f"name: all, filter: {DETECTS}",
+                "providers: [": f"{TWO.replace('model: gaussian', 'model: gaussian, distil: {of: lab, images: 9}')}",
+            },
+            {MOMENT, REPLACEMENT},
+        ),
         (
             {
                 "name: all": f"name: all, filter: {DETECTS}",

@@ -8,7 +8,8 @@ from ecosystem import loop, scenarios
 from ecosystem.progress import Clock, expected, sentence
 
 TRAIN = "train: {budget_images: 200, finetune_images: 100, batch: 50}"
-NET = f"card: {{family: flow-matching, net: {{kind: mlp, width: 8}}, {TRAIN}}}"
+KIND = "family: flow-matching, coupling: independent, sampler: {steps: 1}, net: {kind: mlp, width: 8}"
+NET = f"card: {{{KIND}, {TRAIN}}}"
 LIVELY = f"""
 name: lively
 rounds: 5

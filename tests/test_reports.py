@@ -27,7 +27,7 @@ from rich.console import Console
 from scipy.stats import t as student
 from sklearn.datasets import load_digits
 
-from ecosystem import reports
+from ecosystem import measures, reports
 from ecosystem.reports import (
     ASCII,
     UNICODE,
@@ -41,6 +41,7 @@ from ecosystem.reports import (
 from ecosystem.reports.canvas import dashes
 from ecosystem.reports.charts import bands, predictions
 from ecosystem.reports.deviations import beyond, deviations
+from ecosystem.reports.ecosystem import OF_CREATORS, OF_USERS
 from ecosystem.reports.layout import Page, evenly
 from ecosystem.reports.pictures import otsu, shrunk
 from ecosystem.reports.scatter import Axes, panel
@@ -1107,6 +1108,12 @@ def test_a_row_of_the_influences_adds_up(providers: int, width: int) -> None:
         assert math.fsum(map(float, row)) == pytest.approx(own + cross, rel=0.01)
         if i < len(row) - ("(others)" in lines[head]):
             assert row[i] == number(own, UNICODE)
+
+
+def test_what_tells_creators_from_users_is_what_they_are_told() -> None:
+    assert {*measures.BY_CREATORS} - {*measures.BY_USERS} == OF_CREATORS
+    assert {*measures.BY_USERS, *measures.OF_USERS} == OF_USERS
+    assert not {*measures.BY_SCRAPERS} & (OF_CREATORS | OF_USERS)
 
 
 def test_one_provider_has_no_matrix_of_influences() -> None:

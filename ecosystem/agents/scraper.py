@@ -66,8 +66,8 @@ class Scraper(mesa.Agent):
             wanted = [HUMAN if name == "human" else world.number(name) for name in settings.take]
             ids = ids[np.isin(world.corpus.of("maker", ids), wanted)]
         ids, told = self._selected(world, settings, ids, streams)
-        if isinstance(settings.crawl, UniformCrawl) and (settings.budget is None or settings.budget >= len(ids)):
-            met = ids  # whatever the order in which they are met, all are taken
+        if settings.crawl.takes_all(len(ids), settings.budget):
+            met = ids
         else:
             site = world.corpus.of("site", ids)
             met = np.sort(settings.crawl.order(world.links, site, ids, settings.budget, streams))

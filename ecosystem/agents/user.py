@@ -104,7 +104,8 @@ def _ballots(world: World, group: UserSettings) -> Iteration[Draw, Tensor, None]
     rewards = _rewards(world, group, images)
     winner = _vote(world, group, images, rewards, streams)
     world.count_votes(serving, server, winner)
-    won = None if rewards is None else rewards[np.arange(len(winner)), winner]
+    ballot = np.arange(len(winner))
+    won = None if rewards is None else _picked(rewards, ballot, winner)
     if group.provider_choice is not None and won is not None:
         _remember(world, group, group.provider_choice, serving, server, won)
     if world.seen is not None:
@@ -112,7 +113,7 @@ def _ballots(world: World, group: UserSettings) -> Iteration[Draw, Tensor, None]
         published = (1.0 if group.publish_share is None else group.publish_share) * (group.publish == "winner")
         world.seen.see(group.name, images, prompts, maker, winner, won, published)
     if group.taste_drift:
-        _drift(world, group, images[np.arange(len(winner)), winner])
+        _drift(world, group, _picked(images, ballot, winner))
     _publish(world, group, serving, server, prompts, images, winner, streams)
 
 
@@ -120,7 +121,7 @@ def _prompts(world: World, group: UserSettings, streams: Streams) -> Ints:
     """The class of each ballot, (ballots,)."""
     classes = world.humans.classes
     if group.prompts is None:
-        return _drawn(streams, "prompts", (group.ballots,), classes)
+        return _drawn(streams, "prompts", (group.ballots, 1), classes)[:, 0]
     shares = group.prompts.shares(classes)
     if isinstance(group.prompts, DriftingPrompts):
         shares = world.memory.get(group.name, {}).get("interest", shares)
@@ -137,7 +138,7 @@ def _servers(world: World, group: UserSettings, serving: list[Provider], streams
         asked = _chosen(world, group, group.provider_choice, serving, streams)
         return np.broadcast_to(np.repeat(asked, group.prompts_per_round)[:, None], shape)
     columns = 1 if group.candidates == "one-provider" else group.k
-    return np.broadcast_to(_drawn(streams, "providers", shape, len(serving))[:, :columns], shape)
+    return np.broadcast_to(_drawn(streams, "providers", shape, len(serving), columns), shape)
 
 
 def _chosen(
@@ -180,28 +181,31 @@ def _remember(
     )
 
 
-def _drawn(streams: Streams, what: str, shape: tuple[int, ...], choices: int) -> Ints:
-    """Equally likely numbers below ``choices``; where there is one choice nothing is drawn."""
+def _drawn(streams: Streams, what: str, shape: tuple[int, int], choices: int, columns: int = 1) -> Ints:
+    """The first columns of equally likely numbers below ``choices``; where there is one choice nothing is drawn."""
     if choices == 1:
-        return np.zeros(shape, dtype=np.int64)
-    return (streams.numpy(what).random(shape) * choices).astype(np.int64)
+        return np.zeros((shape[0], columns), dtype=np.int64)
+    return (streams.numpy(what).random(shape)[:, :columns] * choices).astype(np.int64)
 
 
 def _candidates(
     world: World, serving: list[Provider], server: Ints, prompts: Ints, streams: Streams
 ) -> Iteration[Draw, Tensor, NDArray[Any]]:
     """The images of all ballots, (ballots, K, ...), as they will stand on the web."""
-    shape = (*server.shape, *world.humans.shape)
+    (ballots, k), shape = server.shape, world.humans.shape
     if len(serving) == 1:
         stream = streams.numpy(f"noise of {serving[0].name}")
-        x = yield serving[0].draw(np.repeat(prompts, server.shape[1]), stream)
-        return to_web(x).reshape(shape)
-    images = np.empty(shape, dtype=world.corpus.items.dtype)
+        x = yield serving[0].draw(prompts if k == 1 else np.repeat(prompts, k), stream)
+        return to_web(x).reshape(ballots, k, *shape)
+    asked = server[:, :1] if server.strides[1] == 0 else server  # a column, where all slots of a ballot are one's
+    each = k // asked.shape[1]  # images in a row
+    images = np.empty((asked.size, each, *shape), dtype=world.corpus.items.dtype)
     for number, provider in enumerate(serving):
-        rows, slots = np.nonzero(server == number)
-        x = yield provider.draw(prompts[rows], streams.numpy(f"noise of {provider.name}"))
-        images[rows, slots] = to_web(x)
-    return images
+        rows = np.flatnonzero(asked == number)
+        wanted = np.repeat(prompts[rows // asked.shape[1]], each)
+        x = yield provider.draw(wanted, streams.numpy(f"noise of {provider.name}"))
+        images[rows] = to_web(x).reshape(len(rows), each, *shape)
+    return images.reshape(ballots, k, *shape)
 
 
 def _rewards(world: World, group: UserSettings, images: NDArray[Any]) -> Floats | None:
@@ -276,13 +280,22 @@ def _publish(
     else:
         rows, slots = np.repeat(ballot, k), np.tile(np.arange(k), len(ballot))
     ids, homes = world.addresses(User, group.name)
-    author, maker = rows // group.prompts_per_round, server[rows, slots]
+    author = rows // group.prompts_per_round
     world.publish_made(
-        images[:, 0] if k == 1 and len(rows) == ballots else images[rows, slots],
+        images[:, 0] if k == 1 and len(rows) == ballots else _picked(images, rows, slots),
         label=prompts[rows],
         site=homes[author],
         author=ids[author],
         makers=serving,
-        which=maker,
+        which=_picked(server, rows, slots),
         who=group.name,
     )
+
+
+def _picked(of_slots: NDArray[Any], ballot: Ints, slot: Ints) -> NDArray[Any]:
+    """What (ballots, K, ...) holds of one slot of each of these ballots, (N, ...)."""
+    ballots, k = of_slots.shape[:2]
+    if of_slots.strides[1] == 0:  # all slots of a ballot have the same
+        return np.take(of_slots[:, 0], ballot, axis=0)
+    found: NDArray[Any] = np.take(of_slots.reshape(ballots * k, *of_slots.shape[2:]), ballot * k + slot, axis=0)
+    return found

@@ -26,7 +26,7 @@ NARROWEST_NAME, WIDEST_NAME = 5, 16  # cells of a provider above its marks
 
 def definitions(summary: Summary, width: int, g: GlyphSet) -> RenderableType | None:
     told = _by_provider(summary)
-    if not told:
+    if all(d["evidence"].startswith("needs") for found in told.values() for d in found):
         return None
     if len(told) == 1:
         return section(TITLE, _one(next(iter(told.values())), numbered(summary), width, g), CAPTION, width, g)

@@ -87,9 +87,18 @@ def verdicts(summary: Summary, width: int, g: GlyphSet) -> RenderableType:
     parts: list[RenderableType] = []
     if everything:
         parts.append(indented([next(lines)], 4))
+    common = _common_note(summary)
     for name in summary["providers"]:
-        parts += _provider(name, summary, lines, width, g)
+        parts += _provider(name, summary, lines, width, g, common)
+    if common:
+        parts.append(indented([Text(one_line(common), "italic")], 4))
     return section("Verdicts", parts, CAPTION if everything else "", width, g)
+
+
+def _common_note(summary: Summary) -> str:
+    """What limits the verdicts of all providers alike, told once; "" where there is no such thing."""
+    notes = {provider["note"] for provider in summary["providers"].values()}
+    return notes.pop() if len(summary["providers"]) > 1 and len(notes) == 1 else ""
 
 
 def _evidence_lines(evidence: list[Evidence], width: int, g: GlyphSet) -> list[Text]:
@@ -112,7 +121,9 @@ def _evidence(e: Evidence, g: GlyphSet) -> Row:
     ]
 
 
-def _provider(name: str, summary: Summary, lines: Iterator[Text], width: int, g: GlyphSet) -> list[RenderableType]:
+def _provider(
+    name: str, summary: Summary, lines: Iterator[Text], width: int, g: GlyphSet, common: str
+) -> list[RenderableType]:
     provider = summary["providers"][name]
     title = Text("  ", no_wrap=True)
     title.append_text(verdict(provider["verdict"]))
@@ -122,7 +133,7 @@ def _provider(name: str, summary: Summary, lines: Iterator[Text], width: int, g:
         title.append(f"  {by}")
     title.append("  " + _model(provider, width - title.cell_len - 2, g), "dim")
     measured = [next(lines) for _ in provider["evidence"]]
-    return [title, indented([*measured, *(Text(note, "italic") for note in _notes(provider))], 4)]
+    return [title, indented([*measured, *(Text(note, "italic") for note in _notes(provider) if note != common)], 4)]
 
 
 def _model(provider: ProviderSummary, width: int, g: GlyphSet) -> str:

@@ -113,7 +113,7 @@ class Column:
         self._rows: Array = np.empty((1024, *shape), dtype)
         self._n = 0
 
-    def append(self, rows: Array | float, count: int) -> None:
+    def append(self, rows: Array | float | tuple[float, ...], count: int) -> None:
         """So many rows, or one value for all of them."""
         n = self._n + count
         if n > len(self._rows):
@@ -148,7 +148,7 @@ class Corpus:
         # An image is published with 8 bits a channel, a vector exactly.
         self.items = Items(np.uint8 if len(shape) == 3 else np.float64, shape)
         self._columns = {name: Column(dtype) for name, dtype in OWN.items()}
-        self._of_batch = {name: Column(dtype) for name, dtype in OF_BATCH.items()}
+        self._of_batch = Column(np.dtype(list(OF_BATCH.items()), align=True))
         self._batch = Column(np.int32)
         self._numbers: dict[tuple[int, int, int, int], int] = {}
         self.batches: list[Batch] = []
@@ -190,15 +190,14 @@ class Corpus:
 
     def column(self, name: str) -> Array:
         """One of COLUMNS, (pages,)."""
-        if name in OWN:
-            return self._columns[name].rows
-        return self._of_batch[name].rows[self._batch.rows]
+        return self.of(name, slice(None))
 
-    def of(self, name: str, ids: Ids) -> Array:
+    def of(self, name: str, ids: Ids | slice) -> Array:
         """One of COLUMNS, of these pages, (N,)."""
         if name in OWN:
             return self._columns[name].rows[ids]
-        return self._of_batch[name].rows[self._batch.rows[ids]]
+        found: Array = self._of_batch.rows[name][self._batch.rows[ids]]
+        return found
 
     def publish(
         self,
@@ -211,48 +210,52 @@ class Corpus:
         generation: Any,
         lineage: Any,
         marks: Any = 0,
+        which: Array | None = None,
     ) -> None:
-        """Append pages of the open round; everything else as an array (pages,) or one value for all.
+        """Append pages of the open round; label, site, author and marks as an array (pages,) or one value for all.
 
-        Pages at site NOWHERE, all or none of them, are private, and of one author.
+        Maker, generation and lineage are one value for all, or one for each of some models, no two alike, ``which``
+        (pages,) of them made each page. Pages at site NOWHERE, all or none of them, are private, and of one author.
         """
         n = len(items)
         if n == 0:
             return
         owner = int(author) if np.ndim(site) == 0 and int(site) == NOWHERE else EVERYBODY
-        self._batch.append(self._batches(n, maker, generation, lineage, owner), n)
+        models = [(maker, generation, lineage)] if which is None else list(zip(maker, generation, lineage, strict=True))
+        self._batch.append(self._batches(models, owner, n, which), n)
         for name, value in {"label": label, "site": site, "author": author, "marks": marks}.items():
             self._columns[name].append(value, n)
         self.items.append(items)
 
-    def _batches(self, pages: int, maker: Any, generation: Any, lineage: Any, owner: int) -> Array | int:
+    def _batches(
+        self, models: Sequence[tuple[Any, Any, Any]], owner: int, pages: int, which: Array | None
+    ) -> Array | int:
         """The batch of each new page, (pages,), or of them all; a batch is counted as it grows."""
-        if np.ndim(maker) == np.ndim(generation) == np.ndim(lineage) == 0:
-            return self._count(int(maker), int(generation), owner, float(lineage), pages)
-        keys = np.empty(pages, np.int64)
-        keys[:] = np.asarray(maker, np.int64) * 2**32 + np.asarray(generation, np.int64)
-        _, first, which, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-        each = (np.broadcast_to(value, pages)[first].tolist() for value in (maker, generation, lineage))
-        numbers = [self._count(m, g, owner, float(made), n) for m, g, made, n in zip(*each, counts, strict=True)]
-        return np.array(numbers, dtype=np.int32)[which]
+        if which is None or len(models) == 1:
+            return self._count(*models[0], owner, pages)
+        counts, numbers = np.bincount(which, minlength=len(models)), np.zeros(len(models), np.int32)
+        for model, made in enumerate(counts.tolist()):
+            if made:
+                numbers[model] = self._count(*models[model], owner, made)
+        found: Array = numbers[which]
+        return found
 
-    def _count(self, maker: int, generation: int, owner: int, lineage: float, pages: int) -> int:
+    def _count(self, maker: int, generation: int, lineage: float, owner: int, pages: int) -> int:
         """The number of a batch of the open round, which has that many pages more."""
-        key = (maker, generation, self.round, owner)
+        key = (int(maker), int(generation), self.round, owner)
         number = self._numbers.get(key)
         if number is None:
             number = self._add_batch(Batch(*key, lineage=float(np.float32(lineage))))
         batch = self.batches[number]
-        batch.pages += int(pages)
-        self._open = self._open.with_(batch, int(pages))
+        batch.pages += pages
+        self._open = self._open.with_(batch, pages)
         return number
 
     def _add_batch(self, batch: Batch) -> int:
         number = len(self.batches)
         self._numbers[batch.maker, batch.generation, batch.round, batch.owner] = number
         self.batches.append(batch)
-        for name, column in self._of_batch.items():
-            column.append(getattr(batch, name), 1)
+        self._of_batch.append(tuple(getattr(batch, name) for name in OF_BATCH), 1)
         return number
 
     def count_batches(self, ids: Ids) -> dict[int, int]:

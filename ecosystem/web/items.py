@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
@@ -56,15 +57,27 @@ class Items:
         if isinstance(which, slice):
             first, end, by = which.indices(self._n)
             return self._rows(first, end, by) if by > 0 else self[np.arange(first, end, by)]
-        ids = np.asarray(which)
-        if len(self._blocks) == 1:
-            return self._blocks[0][: self._n][ids]
-        ids = self._positions(ids)
+        ids = self._positions(np.asarray(which))
+        if len(ids) == 0:
+            return np.empty((0, *self._shape), self.dtype)
+        first, last = (bisect_right(self._starts, int(number)) - 1 for number in (ids.min(), ids.max()))
+        if first == last:
+            found: Array = np.take(self._blocks[first], ids - self._starts[first], axis=0)
+            return found
+        return self._of_blocks(ids)
+
+    def _of_blocks(self, ids: Array) -> Array:
+        """Those of several blocks, (N, ...): one block after the other, so that a disk is read in one direction."""
         found = np.empty((len(ids), *self._shape), self.dtype)
-        block = np.searchsorted(self._starts, ids, "right") - 1
-        for number in np.unique(block):
-            here = block == number
-            found[here] = self._blocks[number][ids[here] - self._starts[number]]
+        order = np.argsort(ids, kind="stable") if (ids[1:] < ids[:-1]).any() else None  # a data set stands in order
+        ids = ids if order is None else ids[order]
+        ends = np.searchsorted(ids, self._starts[1:])
+        for block, start, begin, end in zip(self._blocks, self._starts, [0, *ends], ends, strict=False):
+            rows = ids[begin:end] - start
+            if order is None:
+                np.take(block, rows, axis=0, out=found[begin:end], mode="clip")
+            else:
+                found[order[begin:end]] = np.take(block, rows, axis=0)
         return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
