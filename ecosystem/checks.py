@@ -60,7 +60,7 @@ def fault(document: Document, finding: Finding) -> Fault:
 def of_scenario(scenario: Scenario, found: Mapping[str, Card]) -> Iterator[Finding]:
     """What the types cannot say: names that must exist, counts that must add up, policies that must fit the data."""
     yield from _name_checks(scenario)
-    yield from _reference_checks(scenario)
+    yield from _reference_checks(scenario, found)
     yield from _repetition_checks(scenario)
     for problem in scenario.web.sites.faults():
         yield ("web", "sites"), problem, ""
@@ -157,7 +157,7 @@ def _name_checks(scenario: Scenario) -> Iterator[Finding]:
             taken.setdefault(group.name, f"also one of the {part}")
 
 
-def _reference_checks(scenario: Scenario) -> Iterator[Finding]:
+def _reference_checks(scenario: Scenario, found: Mapping[str, Card]) -> Iterator[Finding]:
     """Names of others."""
     providers, scrapers = _names(scenario.providers), _names(scenario.scrapers)
     for number, provider in enumerate(scenario.providers):
@@ -182,7 +182,7 @@ def _reference_checks(scenario: Scenario) -> Iterator[Finding]:
         if asked is not None and asked not in providers:
             place = ("creators", number, "adoption", "provider")
             yield place, f"there is no provider `{shown(asked)}`", suggest(asked, providers)
-    makers = ["human", *providers]
+    makers = ["human", *found]  # also of those who have left
     for number, scraper in enumerate(scenario.scrapers):
         for name in scraper.take or ():
             if name not in makers:

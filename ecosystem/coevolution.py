@@ -41,8 +41,11 @@ class Round:
     served: list[NDArray[Any]] = field(default_factory=list)  # kinds (ballots,) or vectors (ballots, D) that won
     selected: Floats = field(init=False)  # (P, P) of pages of provider i, in the taste of j: the sum of the selection
 
+    offered: Floats = field(init=False)  # (P,) pages of provider i that users published, or would have
+
     def __post_init__(self) -> None:
         self.selected = np.zeros((len(self.tastes), len(self.tastes)))
+        self.offered = np.zeros(len(self.tastes))
 
     def see(
         self,
@@ -61,6 +64,7 @@ class Round:
         if won is not None:
             self.welfare[group] = measures.welfare(won)
         self.served.append(self.kinds(images[ballots, winner], prompts))
+        self.offered += pages * np.bincount(maker[ballots, winner], minlength=len(self.offered))
         for taste in dict.fromkeys(taste for taste in self.tastes if taste is not None):
             judged = np.array([other == taste for other in self.tastes])
             scores = taste.score(images.reshape(-1, *images.shape[2:]), self.judge).reshape(images.shape[:2])
@@ -79,7 +83,8 @@ class Round:
 
     def of_batch(self, batch: Batch) -> Floats:
         """The mean selection on the pages of a batch of this round, in each provider's taste, (P,)."""
-        mean: Floats = self.selected[batch.maker] / batch.pages
+        # Pages that creators adopted were not selected, and sites refuse pages whatever their reward is.
+        mean: Floats = self.selected[batch.maker] / max(batch.pages, self.offered[batch.maker])
         return mean
 
 

@@ -114,9 +114,9 @@ def read_json(path: Path) -> Any:
 
 
 def _json(data: bytes, where: str) -> Any:
-    """Strictly: neither NaN nor Infinity is JSON."""
+    """Strictly: in UTF-8, and neither NaN nor Infinity is JSON."""
     try:
-        return json.loads(data, parse_constant=_no_constant)
+        return _DECODER.decode(data.decode("utf-8"))
     except ValueError as error:
         raise damaged(f"{where} is not JSON: {error}.") from error
     except RecursionError as error:
@@ -125,6 +125,9 @@ def _json(data: bytes, where: str) -> Any:
 
 def _no_constant(word: str) -> Any:
     raise ValueError(f"{word} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 @dataclass(frozen=True)

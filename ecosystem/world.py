@@ -184,11 +184,9 @@ class World(mesa.Model):
         self.measured = coevolution.of_web(seen, votes, memory.get("votes"), models, shown)
         selection = memory.get("selection", np.zeros((0, len(names))))
         for number, provider in enumerate(self.providers):
-            if (
-                provider.trained_in == self.round
-                and provider.provenance is not None
-                and seen.tastes[number] is not None
-            ):
+            # Where nobody selects there is nothing to tell.
+            judged = seen.tastes[number] is not None and selection.any()
+            if judged and provider.trained_in == self.round and provider.provenance is not None:
                 by_batch = provider.provenance.by_batch
                 told = coevolution.influences(number, by_batch, corpus.batches, selection, names)
                 self.told[provider.name] = {**self.told.get(provider.name, {}), **told}

@@ -194,7 +194,7 @@ def published(rounds):
 
 
 @given(rounds=st.lists(st.lists(PUBLICATION, max_size=4), max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_private_pages_are_their_owners_alone(rounds):
     corpus, pages = published(rounds)
     for retention in RETENTIONS:
@@ -220,7 +220,7 @@ def test_private_pages_are_seen_by_their_owner_from_the_next_round_on():
 
 
 @given(rounds=st.lists(st.lists(PUBLICATION, max_size=4), max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_batch_is_what_one_model_made_in_one_round_for_one_reader(rounds):
     """Pages are of one batch if and only if they have all of that in common; batches stand in order of publication."""
     corpus, pages = published(rounds)
@@ -235,7 +235,7 @@ def test_a_batch_is_what_one_model_made_in_one_round_for_one_reader(rounds):
 
 
 @given(rounds=st.lists(st.lists(PUBLICATION, max_size=4), max_size=4), cuts=st.lists(st.integers(0, 40), max_size=3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_corpus_comes_back_from_its_blocks_and_history(rounds, cuts):
     """However the blocks are cut; and what is then published is published alike."""
     corpus, pages = published(rounds)

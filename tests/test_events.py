@@ -352,6 +352,7 @@ def test_providers_follow_the_flow_of_pages(changes, tmp_path):
         assert compared["deviation"] < FAR, key
 
 
+@slow
 def test_a_wrong_flow_is_found_out(tmp_path):
     """As if lab two had fresh human pages every round, as many as it has in its reserve."""
     asked = flows(RESERVES)

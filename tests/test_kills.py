@@ -1,4 +1,4 @@
-"""Real SIGKILLs: at random moments of three scenarios, and before and after every step that writes.
+"""Real SIGKILLs: at random moments of seven scenarios, and before and after every step that writes.
 
 A run is a child process, forked from one that has imported everything, so that a kill costs no start-up. After every
 kill the same command is given again; in the end the bytes are those of a run that was never killed, and no round but
@@ -25,8 +25,9 @@ from ecosystem.world import World
 SMALL = "train: {budget_images: 12000, finetune_images: 8000, batch: 100}"
 CARD = f"{{family: flow-matching, net: {{kind: mlp, width: 32, depth: 1}}, {SMALL}}}"
 DIGITS = {"rounds": "4", "evaluation.samples": "60", "checkpoint_minutes": "0"}
+CLOSED = {"record_pages": "true", "checkpoint_minutes": "0"}
 SCENARIOS = {
-    "gaussian-replace": {"rounds": "60", "humans.dims": "8", "record_pages": "true", "checkpoint_minutes": "0"},
+    "gaussian-replace": {"rounds": "60", "humans.dims": "8", **CLOSED},
     "lambda-mixture": {
         **DIGITS,
         "providers.lab": f"{{name: lab, card: {CARD}}}",
@@ -41,6 +42,12 @@ SCENARIOS = {
         "users.crowd.count": "40",
         "web.archive": "300",
     },
+    # What their agents remember: a reservoir, experience of providers, the selection on pages, distilled pages; groups
+    # that enter; detectors that are trained.
+    "human-reservoir": {"rounds": "40", "humans.dims": "8", **CLOSED},
+    "detector-arms-race": {"rounds": "20", "humans.dims": "8", **CLOSED},
+    "late-entrant": {"rounds": "14", **CLOSED},
+    "market-lock-in": {"rounds": "42", **CLOSED},
 }
 
 
@@ -128,7 +135,13 @@ def differing(found, truth):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("name", "kills"), [("gaussian-replace", 80), ("lambda-mixture", 80), ("three-labs", 60)])
+@pytest.mark.parametrize(
+    ("name", "kills"),
+    [
+        *(("gaussian-replace", 80), ("lambda-mixture", 80), ("three-labs", 60)),
+        *((name, 20) for name in ("human-reservoir", "detector-arms-race", "late-entrant", "market-lock-in")),
+    ],
+)
 def test_random_kills(name, kills, tmp_path):
     counts = killed_at_random(name, kills, tmp_path)
     print(f"\n{name}: {dict(counts)}")

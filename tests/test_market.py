@@ -75,7 +75,7 @@ FIXED = {
         for name in "abc"
     ],
 }
-VOTERS, SEED = 8_000, 5
+VOTERS, SEED = 5_000, 5
 
 
 def users_of_a_market(count, **choice):
@@ -182,7 +182,7 @@ def test_a_taste_moves_towards_what_won():
 
 
 VALUES = [0.0, 1.0, 2.0, 3.0]
-BALLOTS, MANY = 4000, 300
+BALLOTS, MANY = 2000, 200
 WORDS = {
     "humans": {"source": "categorical", "probabilities": [0.4, 0.3, 0.2, 0.1], "held_out": 5},
     "archive": 1000,
@@ -210,7 +210,7 @@ def gain_of_a_round(share, reward, k):
 @pytest.mark.parametrize("reward", [AGAINST, None], ids=["a rival's taste", "against their own"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_adversaries_gain_and_lose_what_theory_says(share, reward):
-    """K = 300 is as good as K = inf: they differ by a tenth of the standard error. Within 3 of these."""
+    """K = 200 is as good as K = inf: they differ by a tenth of the standard error. Within 3 of these."""
     measured, error, (p, honest, hostile) = gain_of_a_round(share, reward, MANY)
     expected = preferences.adversarial_gain(p, honest, hostile, share)
     assert abs(measured - expected) < 3 * error

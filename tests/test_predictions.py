@@ -39,6 +39,8 @@ GROUPS |= {"friends of captured": (5, 40), "rivals of captured": (30, 20)}
 CURATORS = {**PLAIN, "web.archive": 1000}
 CURATORS |= {f"users.{name}.count": count for name, (count, _) in GROUPS.items()}
 CURATORS |= {f"users.{name}.prompts_per_round": prompts for name, (_, prompts) in GROUPS.items()}
+SHELF = {**PLAIN, "coevolution": False, "claims": []}
+PLATFORMS = ("safe", "annoyed", "turned", "victim", "attacker")
 
 slow = pytest.mark.slow
 # Scenario: what makes it small, what is predicted of whom, and whether it takes too long for every day.
@@ -65,6 +67,53 @@ WORLDS = {
     "detector-web": (
         VECTORS,
         {"naive": MOMENTS, "wary": MOMENTS | {"synthetic-share"}, "anchored": MOMENTS},
+        (),
+    ),
+    "shared-crawl": (
+        VECTORS,
+        dict.fromkeys(("common a", "common b", "common c", "own a", "own b", "own c", "alone"), MOMENTS),
+        slow,
+    ),
+    "human-reservoir": (
+        {**VECTORS, "humans.dims": 100},
+        dict.fromkeys(("keeper", "reader", "echo", "hermit"), MOMENTS),
+        slow,
+    ),
+    "fresh-data-tax": (
+        VECTORS,
+        dict.fromkeys(
+            ("public a", "public b", "public c", "licensee", "rival a", "rival b", "untaxed", "doubled"), MOMENTS
+        ),
+        slow,
+    ),
+    "creators-leave": (
+        {**VECTORS, "events": [], "claims": []},
+        dict.fromkeys(("open", "archivist"), MOMENTS),
+        (),
+    ),
+    "watermarks-by-some": (
+        {
+            **SHELF,
+            "web.archive": 2000,
+            "creators.people.count": 1000,
+            **{f"users.{side} of {who}.count": 1000 for side in ("left", "right") for who in ("nobody", "one", "both")},
+        },
+        dict.fromkeys(
+            ("bare left", "bare right", "marked", "unmarked", "both left", "both right"), {"mean-exp-reward"}
+        ),
+        slow,
+    ),
+    "pluralistic-tastes": (
+        SHELF,
+        {
+            **{f"{number} tastes": {"mean-exp-reward"} for number in ("two", "three", "four", "five")},
+            **{name: {"mean-exp-reward"} for name in ("one taste", "five by pairs", "two by pairs")},
+        },
+        slow,
+    ),
+    "adversarial-platform": (
+        {**SHELF, "web.archive": 2000, **{f"users.at {name}.count": 60 for name in PLATFORMS}},
+        dict.fromkeys(PLATFORMS, {"mean-exp-reward"}),
         (),
     ),
 }

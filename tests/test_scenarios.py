@@ -96,7 +96,7 @@ def test_the_base_of_all_mutations_is_valid():
 def test_the_shipped_scenarios_load(name):
     question = scenarios.load(name)
     assert question.scenario.name == name
-    assert question.cards.keys() == {provider.name for provider in question.scenario.providers}
+    assert question.cards.keys() == {provider.name for provider in question.providers}
 
 
 def test_name_and_path_are_the_same_question():

@@ -138,7 +138,8 @@ def _servers(world: World, group: UserSettings, serving: list[Provider], streams
         asked = _chosen(world, group, group.provider_choice, serving, streams)
         return np.broadcast_to(np.repeat(asked, group.prompts_per_round)[:, None], shape)
     columns = 1 if group.candidates == "one-provider" else group.k
-    return np.broadcast_to(_drawn(streams, "providers", shape, len(serving), columns), shape)
+    server = _drawn(streams, "providers", shape, len(serving), columns)
+    return server if columns == group.k else np.broadcast_to(server, shape)
 
 
 def _chosen(
@@ -147,12 +148,12 @@ def _chosen(
     """Whom each user asks, (count,)."""
     known = _experience(world, group, choice)
     numbers = [world.number(p.name) for p in serving]
-    # All providers of the scenario have their draws, so that one that comes or goes changes nobody's.
-    uniforms = streams.numpy("market").random((group.count, len(world.providers)))
-    absent = np.full(len(world.providers), -np.inf)
-    absent[numbers] = 0.0
-    asked = choice.chosen(known["experienced"] + absent, known["last"], world.vote_shares, uniforms)
-    return np.searchsorted(numbers, asked)
+    # Each provider has its draws, so that one that comes or goes changes nobody's.
+    uniforms = np.stack([streams.numpy(f"market of {p.name}").random(group.count) for p in serving], axis=1)
+    shares = world.vote_shares[numbers]
+    shares = shares / shares.sum() if shares.any() else shares
+    stranger = (known["last"][:, None] != numbers) & (known["last"][:, None] != NONE)
+    return choice.chosen(known["experienced"][:, numbers], stranger, shares, uniforms)
 
 
 def _experience(world: World, group: UserSettings, choice: ProviderChoice) -> dict[str, Any]:

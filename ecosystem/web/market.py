@@ -7,9 +7,9 @@ provider that was not tried is worth ``prior``), stays loyal by ``switching_cost
     u_ij = e_ij + n s_j - c [j is not the provider of the last round]
     P(i asks j) = exp(u_ij / T) / sum_k exp(u_ik / T)
 
-with s_j the share of all ballots that j won in the round before. Each user asks one provider a round. Logit demand with
-switching costs and network effects: J. Farrell, P. Klemperer, Coordination and Lock-In, Handbook of Industrial
-Organization 3, 2007.
+with s_j the share of j in the votes of the round before, of those who can be asked. Each user asks one provider a round.
+Logit demand with switching costs and network effects: J. Farrell, P. Klemperer, Coordination and Lock-In, Handbook of
+Industrial Organization 3, 2007.
 """
 
 from __future__ import annotations
@@ -37,15 +37,13 @@ class ProviderChoice(Settings):
     memory: Share = 0.5
     prior: float = 0.0
 
-    def chosen(self, experienced: Floats, last: Ints, shares: Floats, uniforms: Floats) -> Ints:
-        """Whom each user asks, (users,).
+    def chosen(self, experienced: Floats, stranger: NDArray[np.bool_], shares: Floats, uniforms: Floats) -> Ints:
+        """Whom of the P providers that can be asked each user asks, (users,).
 
-        ``experienced`` (users, P), -inf for a provider that cannot be asked; ``last`` (users,) whom they asked before,
-        or NONE; ``shares`` (P,) of the ballots won; ``uniforms`` (users, P) in [0, 1).
+        ``experienced`` (users, P); ``stranger`` (users, P) whether to ask is to leave another; ``shares`` (P,) of the
+        ballots won; ``uniforms`` (users, P) in [0, 1).
         """
-        utility = experienced + self.network_effect * shares
-        stranger = (last[:, None] != np.arange(len(shares))) & (last[:, None] != NONE)
-        utility = utility - self.switching_cost * stranger
+        utility = experienced + self.network_effect * shares - self.switching_cost * stranger
         with np.errstate(divide="ignore"):
             gumbel = -np.log(-np.log1p(-uniforms))
         asked: Ints = np.argmax(utility / self.temperature + gumbel, axis=1)
