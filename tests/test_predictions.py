@@ -111,6 +111,11 @@ WORLDS = {
         },
         slow,
     ),
+    "policy-shock": (
+        {**VECTORS, "events": [], "claims": []},
+        dict.fromkeys(("flood", "hoarder", "forgetful", "wary", "cleaned"), MOMENTS),
+        slow,
+    ),
     "adversarial-platform": (
         {**SHELF, "web.archive": 2000, **{f"users.at {name}.count": 60 for name in PLATFORMS}},
         dict.fromkeys(PLATFORMS, {"mean-exp-reward"}),

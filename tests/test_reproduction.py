@@ -305,10 +305,6 @@ def test_the_bound_of_theorem_2_3_is_a_bound_at_every_generation(told):
     assert found["mark"] == "refuted"
 
 
-def test_what_is_not_built_is_not_decided():
-    assert literature.not_built(None)["mark"] == "undecided"
-
-
 # Selecting
 
 
