@@ -218,6 +218,8 @@ def _flow(question: Question, lines: Sequence[Line], flow: DataFlow) -> Iterator
         for number, (maker, generation, pages) in batches.items():
             if maker != "human":
                 bias = settings.provider(maker).sampling_bias
+                if (maker, generation) not in models:
+                    raise AssumptionError("every model is assumed to be on record; one could not be measured")
                 groups[number] = flow.publish(models[maker, generation].model, pages, sampling_bias=bias)
 
 
