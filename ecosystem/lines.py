@@ -116,7 +116,7 @@ class _Story:
     def __init__(self, providers: set[str]) -> None:
         self.providers = providers
         self.batches: set[int] = set()  # that were published
-        self.models: set[tuple[str, int]] = set()  # by provider and generation
+        self.models: set[str] = set()  # whose providers have one
         self.groups: dict[tuple[str, str], int] = {}  # of the jackknife, by provider and metric
 
     def contradictions(self, line: Line) -> Iterator[str]:
@@ -131,11 +131,10 @@ class _Story:
         for name, row in line["providers"].items():
             if "trained" in row:
                 yield from self._of_training(name, row["trained"])
-            self.models.add((name, row["generation"]))
+                self.models.add(name)
         self.batches |= makers.keys()
-        for _, maker, generation, _ in line["web"]["published"]:
-            if maker != "human" and (generation < 0 or (maker, generation) not in self.models):
-                yield f"pages by {shown(maker)}, who had no such model"
+        for maker in set(makers.values()) - {"human", *self.models}:
+            yield f"pages by {shown(maker)}, who had no model"
 
     def _of_training(self, name: str, row: Line) -> Iterator[str]:
         if any(number not in self.batches for number, _ in row["by_batch"]):

@@ -17,7 +17,6 @@ A prediction is made for every seed from its own counts; its error is that of me
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,13 +80,15 @@ def theory(question: Question, runs: Mapping[int, Sequence[Line]]) -> dict[tuple
 
 def _by_flow(oracle: Oracle, question: Question, seeds: Sequence[Sequence[Line]]) -> list[Values]:
     """What is predicted for each seed; seeds with the same counts have the same prediction."""
-    known: dict[str, Values] = {}
+    known: list[tuple[Any, Values]] = []
     found = []
     for lines in seeds:
-        flow = json.dumps([[line["web"], [_counts(row) for row in line["providers"].values()]] for line in lines])
-        if flow not in known:
-            known[flow] = oracle.values(question, lines)
-        found.append(known[flow])
+        flow = [(line["web"], [_counts(row) for row in line["providers"].values()]) for line in lines]
+        values = next((values for other, values in known if other == flow), None)
+        if values is None:
+            values = oracle.values(question, lines)
+            known.append((flow, values))
+        found.append(values)
     return found
 
 

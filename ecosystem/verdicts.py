@@ -249,7 +249,8 @@ def judge(
 def _series(lines: Sequence[Line], of: str | None, metric: str) -> Series:
     if of is None:
         return web_series(lines, metric)
-    return provider_series(lines, of, metric) if of in lines[0]["providers"] else agent_series(lines, of, metric)
+    a_provider = any(of in line["providers"] for line in lines[:1])
+    return provider_series(lines, of, metric) if a_provider else agent_series(lines, of, metric)
 
 
 def _judged(
