@@ -202,9 +202,9 @@ def killed_at_every_step(folder, seeds, every):
 
 @pytest.mark.parametrize(
     ("seeds", "every"),
-    [([0], 13), pytest.param([0], 1, marks=pytest.mark.faults), pytest.param([0, 1, 2], 3, marks=pytest.mark.faults)],
+    [([0], 29), pytest.param([0], 1, marks=pytest.mark.faults), pytest.param([0, 1, 2], 3, marks=pytest.mark.faults)],
 )
 def test_killed_before_or_after_a_step_that_writes(seeds, every, tmp_path):
     kills = killed_at_every_step(tmp_path, seeds, every)
     print(f"\n{kills} kills at steps that write, seeds {seeds}: 0 differing bytes")
-    assert kills * every > 60
+    assert (kills + 1) * every > 60

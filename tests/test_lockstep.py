@@ -31,7 +31,14 @@ def lines_of(folder, question, seeds):
     return {seed: (folder / f"seed-{seed}" / "metrics.jsonl").read_bytes() for seed in seeds}
 
 
-@pytest.mark.parametrize("model", ["gaussian-diagonal", "gaussian-unbiased", "categorical", "kde"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gaussian-diagonal",
+        "kde",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("gaussian-unbiased", "categorical")),
+    ],
+)
 def test_a_seed_is_on_record_alike_alone_and_in_lockstep(tmp_path, model):
     question = scenarios.from_text(text(model, rounds=5))
     together = lines_of(tmp_path / "all", question, [0, 1, 2])

@@ -26,6 +26,7 @@ SEEDS = 16
 FAR = 4.5
 
 MOMENTS = {"model-variance", "mean-error"}
+REWARD = {"mean-exp-reward"}
 VECTORS = {"rounds": 4, "humans.dims": 10, "humans.held_out": 10}
 PLAIN = {"rounds": 4, "humans.held_out": 20}
 CURATED = {
@@ -98,9 +99,7 @@ WORLDS = {
             "creators.people.count": 1000,
             **{f"users.{side} of {who}.count": 1000 for side in ("left", "right") for who in ("nobody", "one", "both")},
         },
-        dict.fromkeys(
-            ("bare left", "bare right", "marked", "unmarked", "both left", "both right"), {"mean-exp-reward"}
-        ),
+        dict.fromkeys(("bare left", "bare right", "marked", "unmarked", "both left", "both right"), REWARD),
         slow,
     ),
     "pluralistic-tastes": (
@@ -118,7 +117,7 @@ WORLDS = {
     ),
     "adversarial-platform": (
         {**SHELF, "web.archive": 2000, **{f"users.at {name}.count": 60 for name in PLATFORMS}},
-        dict.fromkeys(PLATFORMS, {"mean-exp-reward"}),
+        dict.fromkeys(PLATFORMS, REWARD),
         (),
     ),
 }

@@ -73,12 +73,18 @@ def left_after(events, asked, folder, seeds=(0,)):
     return seen
 
 
-NEURAL = ("flow-matching", "diffusion")
-SLOW = [pytest.param(family, "finetune", marks=pytest.mark.slow) for family in NEURAL]
-SLOW += [pytest.param(family, "scratch", marks=pytest.mark.slow) for family in FAMILIES]
+def often(first, *others):
+    """The first case is for every day, the others take too long for it."""
+    return [
+        first,
+        *(pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in others),
+    ]
 
 
-@pytest.mark.parametrize(("family", "start"), [*((f, "finetune") for f in FAMILIES if f not in NEURAL), *SLOW])
+STARTS = [(family, start) for start in ("finetune", "scratch") for family in FAMILIES]
+
+
+@pytest.mark.parametrize(("family", "start"), often(*STARTS))
 def test_left_anywhere_a_run_ends_with_the_same_bytes(family, start, tmp_path):
     asked = question(FAMILIES[family], start=start)
     truth = finished(asked, tmp_path / "whole")
@@ -90,7 +96,7 @@ def test_left_anywhere_a_run_ends_with_the_same_bytes(family, start, tmp_path):
         assert not list((folder / "seed-0" / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize("family", ["flow-matching", "diffusion"])
+@pytest.mark.parametrize("family", often("flow-matching", "diffusion"))
 def test_left_within_a_training_it_goes_on_within_it(family, tmp_path):
     """Behind the 50th of 60 updates of the second provider, whose neighbour has already trained this round."""
     asked = question(FAMILIES[family], rounds=1)
@@ -135,7 +141,7 @@ def damaged(path):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("what", ["state.json", "tensors.safetensors", "SHA256SUMS", "a missing file", "a hand's"])
+@pytest.mark.parametrize("what", often("tensors.safetensors", "state.json", "SHA256SUMS", "a missing file", "a hand's"))
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(what, left, tmp_path):
     asked, folder = left
     newest = folder / "seed-0" / "checkpoints" / "round-3"
@@ -154,7 +160,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(what, left, tmp_
     assert finished(asked, folder) == finished(asked, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("what", ["pages", "metrics.jsonl", "no metrics.jsonl", "no pages", "both checkpoints"])
+@pytest.mark.parametrize("what", often("both checkpoints", "pages", "metrics.jsonl", "no metrics.jsonl", "no pages"))
 def test_where_no_checkpoint_holds_a_seed_begins_anew(what, left, tmp_path):
     asked, folder = left
     seed = folder / "seed-0"
@@ -271,8 +277,8 @@ def forked(folder, at, sets, target, seeds=(0,)):
     return asked, begins
 
 
-@pytest.mark.parametrize("keep", ["null", "2"])
-@pytest.mark.parametrize("family", ["gaussian", "kde"])
+@pytest.mark.parametrize("keep", often("2", "null"))
+@pytest.mark.parametrize("family", often("gaussian", "kde"))
 def test_a_fork_without_a_change_is_the_run_itself(family, keep, tmp_path):
     asked = question(FAMILIES[family], rounds=5, minutes=10, more=f"checkpoint_keep: {keep}")
     truth = finished(asked, tmp_path / "run", [0, 1])

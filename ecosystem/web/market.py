@@ -7,9 +7,9 @@ provider that was not tried is worth ``prior``), stays loyal by ``switching_cost
     u_ij = e_ij + n s_j - c [j is not the provider of the last round]
     P(i asks j) = exp(u_ij / T) / sum_k exp(u_ik / T)
 
-with s_j the share of j in the votes of the round before, of those who can be asked. Each user asks one provider a round.
-Logit demand with switching costs and network effects: J. Farrell, P. Klemperer, Coordination and Lock-In, Handbook of
-Industrial Organization 3, 2007.
+with s_j the share of j in the votes of the round before, of those who can be asked. Each user asks one provider a
+round. Logit demand with switching costs and network effects: J. Farrell, P. Klemperer, Coordination and Lock-In,
+Handbook of Industrial Organization 3, 2007.
 """
 
 from __future__ import annotations
