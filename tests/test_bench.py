@@ -3,25 +3,33 @@
 Not part of `make test`: a timing on a busy machine is no proof. The limits are those of the README's table.
 """
 
+import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ecosystem import loop, scenarios
+from ecosystem import compute, loop, scenarios
 from ecosystem.agents import user
+from ecosystem.agents.scraper import Scraper
+from ecosystem.agents.user import User
 from ecosystem.models import FlowMatching
 from ecosystem.models.base import TrainingSet
 from ecosystem.models.jobs import drive
 from ecosystem.models.nets import MLPSettings, build
 from ecosystem.models.train import TrainSettings
 from ecosystem.rng import Streams, stream
+from ecosystem.web.corpus import HUMAN, NOBODY, Retention
+from ecosystem.web.items import Items
 from ecosystem.world import World
 
 pytestmark = pytest.mark.bench
@@ -47,6 +55,20 @@ def test_help_is_instant():
     )
     show("ecosystem --help", f"{seconds:.2f} s", "0.5 s")
     assert seconds < 0.5
+
+
+def peak():
+    """MB that this process alone held at most: getrusage would count what its parent held before exec."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(row for row in status.splitlines() if row.startswith("VmHWM")).split()[1]) / 1024
+
+
+def alone(program, *arguments):
+    """What a function of this file returns in a process of its own, on one thread."""
+    code = f"import json, test_bench; print(json.dumps(test_bench.{program.__name__}(*{arguments!r})))"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def ballots_world(users):
@@ -76,6 +98,89 @@ def test_ten_thousand_ballots():
     assert seconds < 0.3
 
 
+MARKETS = {
+    "one provider": ("a", ""),
+    "three, users choose one": ("abc", ", provider_choice: {switching_cost: 0.2, network_effect: 0.1}"),
+    "three in each ballot": ("abc", ", candidates: across-providers"),
+}
+SIZES = (10**4, 10**5, 10**6)
+
+
+def web_of_users(ballots, names, choice):
+    """Ten ballots a user, on 1,000 sites; providers train on the archive alone."""
+    providers = ", ".join(f"{{name: {name}, model: gaussian}}" for name in names)
+    text = f"""
+        name: bench
+        rounds: 9
+        humans: {{source: gaussian}}
+        web: {{archive: 1000, sites: {{count: 1000, graph: barabasi_albert_graph, m: 3}}}}
+        users:
+          - {{name: crowd, count: {ballots // 10}, prompts_per_round: 10, k: 4,
+             reward: {{kind: distance, to: [1, 1]}}{choice}}}
+        scrapers: [{{name: library, take: [human]}}]
+        providers: [{providers}]
+        """
+    return World(scenarios.from_text(text), 0, torch.device("cpu"))
+
+
+def asked(ballots, names, choice):
+    """Microseconds a ballot of what users do in a round: prompts, candidates, votes, publication."""
+    world, times = web_of_users(ballots, names, choice), []
+    world.step()
+    world.settings = world.question.at(1)
+    for _ in range(15 if ballots < 10**6 else 5):
+        began = time.perf_counter()
+        list(drive([user.ask(world)]))
+        times.append(time.perf_counter() - began)
+        world.corpus.close()
+    return 1e6 * statistics.median(times) / ballots
+
+
+def bare_ballots(ballots):
+    """The same of one provider in plain NumPy: candidates, distances, votes, and columns of the winners' pages."""
+    rng, root = stream(0, "bench", "ballots"), np.eye(2)
+
+    def cast():
+        images = rng.standard_normal((4 * ballots, 2)) @ root
+        reward = -np.linalg.norm(images - 1.0, axis=1).reshape(ballots, 4)
+        winner = np.argmax(reward - np.log(-np.log1p(-rng.random((ballots, 4)))), axis=1)
+        pages = images.reshape(ballots, 4, 2)[np.arange(ballots), winner]
+        return pages, [np.zeros(ballots, dtype) for dtype in ("i4", "i4", "i8", "u1", "i4")]
+
+    return 1e6 * median(cast) / ballots
+
+
+def million_ballots(names, choice):
+    compute.set_up("cpu")
+    each, rounds = [asked(ballots, names, choice) for ballots in SIZES[:-1]], []
+    world = web_of_users(SIZES[-1], names, choice)
+    for _ in range(3):
+        began = time.perf_counter()
+        world.step()
+        rounds.append(time.perf_counter() - began)
+    assert len(world.members(User, "crowd")) == 100_000
+    assert len(world.corpus) == 1000 + 3 * SIZES[-1]
+    told = {"rounds": rounds, "peak": peak()}
+    del world
+    return told | {"each": [*each, asked(SIZES[-1], names, choice)], "bare": bare_ballots(SIZES[-1])}
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_a_million_ballots(market):
+    """100,000 users on 1,000 sites cast 1,000,000 ballots of four: whole rounds, and what each ballot takes."""
+    told = alone(million_ballots, *MARKETS[market])
+    seconds, each = max(told["rounds"]), told["each"]
+    show(f"1,000,000 ballots, {market}: the round, metrics included", f"{seconds:.2f} s", "5 s")
+    show("   peak memory after three of them, whole process", f"{told['peak']:.0f} MB", "4,000 MB")
+    for ballots, cost in zip(SIZES, each, strict=True):
+        show(f"   what users do, each of {ballots:,} ballots", f"{cost:.2f} us", "-")
+    show("   dearest to cheapest", f"{max(each) / min(each):.2f}", "1.5")
+    show("   of 1,000,000, as a ratio to bare NumPy with one provider", f"{each[-1] / told['bare']:.2f}", "-")
+    assert seconds < 5
+    assert told["peak"] < 4000
+    assert max(each) / min(each) < 1.5
+
+
 def test_a_million_pages():
     """1,000,000 pages of 2-D vectors on the web, crawled once: peak memory of a fresh process."""
     code = """
@@ -98,6 +203,94 @@ print(before / 1024, peak() / 1024)
     show("1,000,000 pages of 2-D vectors, whole process", f"{after:.0f} MB", "1,000 MB")
     show("   of which pages", f"{after - before:.0f} MB", "-")
     assert after < 1000
+
+
+PAGES, SITES, BUDGET = 10_000_000, 1000, 100_000
+
+
+def bare_walk(site, links):
+    """A walker in plain Python who takes a page a visit, once NumPy has grouped the pages by their sites."""
+    grouped, first = np.argsort(site, kind="stable"), [0, *np.cumsum(np.bincount(site)).tolist()]
+    near = [links.neighbours[a:b].tolist() for a, b in pairwise(links.starts)]
+    rng, taken, at = stream(0, "bench", "walk"), set(), 0
+    while len(taken) < BUDGET:
+        restart, place, page = rng.random(3).tolist()
+        at = int(place * SITES) if restart < 0.15 else near[at][int(place * len(near[at]))]
+        taken.add(first[at] + int(page * (first[at + 1] - first[at])))
+    return np.sort(grouped[list(taken)])
+
+
+def ten_million_pages():
+    compute.set_up("cpu")
+    text = f"""
+        name: bench
+        rounds: 9
+        humans: {{source: gaussian}}
+        web: {{archive: 1, sites: {{count: {SITES}, graph: barabasi_albert_graph, m: 3}}}}
+        scrapers: [{{name: walker, crawl: {{kind: random-walk}}, budget: {BUDGET}}}]
+        providers: [{{name: lab, model: gaussian}}]
+        """
+    world, block = World(scenarios.from_text(text), 0, torch.device("cpu")), 100_000
+    for number in range(PAGES // block):
+        rng = stream(0, "bench", "pages", number)
+        site, x = rng.integers(0, SITES, block), rng.standard_normal((block, 2))
+        world.corpus.publish(x, label=0, site=site, author=NOBODY, maker=HUMAN, generation=HUMAN, lineage=0.0)
+        world.corpus.close()
+    full, times = peak(), []
+    for world.round in range(1, 6):
+        began = time.perf_counter()
+        world.agents_by_type[Scraper].do("crawl")
+        times.append(time.perf_counter() - began)
+    held = peak()
+    assert len(np.unique(world.scrapers[0].ids)) == BUDGET
+    site = world.corpus.of("site", world.visible(Retention()))
+    began = time.perf_counter()
+    assert len(bare_walk(site, world.links)) == BUDGET
+    return {"times": times, "full": full, "peak": held, "bare": time.perf_counter() - began}
+
+
+def test_ten_million_pages_are_crawled():
+    """The crawl phase of a scraper that walks at random over 10,000,000 pages on 1,000 sites, for 100,000 of them."""
+    told = alone(ten_million_pages)
+    first, then = told["times"][0], statistics.median(told["times"])
+    show("10,000,000 pages, a random walk for 100,000: the first crawl", f"{first:.2f} s", "2 s")
+    show("   median", f"{then:.2f} s", "-")
+    show("   as a ratio to a plain walker", f"{then / told['bare']:.2f}", "-")
+    show("   peak memory, whole process", f"{told['peak']:.0f} MB", "2,000 MB")
+    show("   before the crawls", f"{told['full']:.0f} MB", "-")
+    assert first < 2
+    assert told["peak"] < 2000
+
+
+def gathered():
+    """Seconds for 10,000 of 400,000 images of 3 x 32 x 32: [array in memory, mapped blocks], by the order of ids."""
+    rng, part = stream(0, "bench", "images"), 10_000
+    images, mapped = np.empty((400_000, 3, 32, 32), np.uint8), Items(np.uint8, (3, 32, 32), in_memory=0)
+    some = rng.integers(0, 256, (part, 3, 32, 32), dtype=np.uint8)
+    for number, start in enumerate(range(0, len(images), part)):
+        images[start : start + part] = some + np.uint8(number)
+        mapped.append(images[start : start + part])
+    assert len(mapped) == len(images)
+    orders = {"in order": np.sort, "shuffled": np.asarray}
+    times = {name: ([], []) for name in orders}
+    for _ in range(15):
+        ids = rng.permutation(len(images))[:part]
+        for name, order in orders.items():
+            which, found = order(ids), []
+            for spent, items in zip(times[name], (images, mapped), strict=True):
+                began = time.perf_counter()
+                found.append(items[which])
+                spent.append(time.perf_counter() - began)
+            assert (found[0] == found[1]).all()
+    return {name: [statistics.median(spent) for spent in both] for name, both in times.items()}
+
+
+def test_images_are_gathered_from_mapped_blocks():
+    """1.2 GB of images that lie in files, at hand in the system's cache, against an array in memory."""
+    for name, (array, mapped) in alone(gathered).items():
+        show(f"10,000 of 400,000 images from mapped blocks, {name}", f"{1e3 * mapped:.1f} ms", "-")
+        show("   as a ratio to an array in memory", f"{mapped / array:.2f}", "3")
+        assert mapped < 3 * array
 
 
 def bare_replacement(seeds, generations, n, dims):

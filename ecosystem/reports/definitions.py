@@ -13,7 +13,19 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ecosystem.reports.glyphs import GlyphSet
-from ecosystem.reports.layout import GAP, Row, hanging, head, indented, lined_up, one_line, section, shorten, widths
+from ecosystem.reports.layout import (
+    GAP,
+    Row,
+    hanging,
+    head,
+    indented,
+    lined_up,
+    one_line,
+    section,
+    shorten,
+    told_apart,
+    widths,
+)
 from ecosystem.reports.wording import colours
 from ecosystem.summary import Definition, Summary
 
@@ -73,7 +85,8 @@ def _marks(summary: Summary, told: dict[str, list[Definition]], width: int, g: G
     longest = max(map(len, numbers))
     each = (width - 1 - GAP - longest) // len(told) - GAP
     each = min(max(each, NARROWEST_NAME), WIDEST_NAME)
-    names = [Text(shorten(name, each, g), f"bold {colours(summary)[name]}") for name in told]
+    short = told_apart(list(told), each, g)
+    names = [Text(text, f"bold {colours(summary)[name]}") for name, text in zip(told, short, strict=True)]
     room = width - 1 - GAP - sum(name.cell_len + GAP for name in names)
     rows: list[Row] = [[Text(""), *head("definition"), *names]]
     for name, number in numbers.items():

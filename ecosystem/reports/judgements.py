@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ecosystem.reports.definitions import cited
 from ecosystem.reports.glyphs import GlyphSet
-from ecosystem.reports.layout import Row, head, indented, lined_up, one_line, section, shorten, widths
+from ecosystem.reports.layout import Row, hanging, head, indented, lined_up, one_line, section, shorten, widths
 from ecosystem.reports.wording import (
     JUDGEMENT_STYLE,
     change,
@@ -160,7 +160,8 @@ def claims(summary: Summary, width: int, g: GlyphSet) -> RenderableType | None:
 
 def _claim(claim: ClaimSummary, g: GlyphSet) -> list[RenderableType]:
     word = verdict(claim["verdict"], JUDGEMENT_STYLE)
-    title = Text.assemble("  ", word, " " * (11 - word.cell_len), one_line(claim["text"]))
+    word.pad_right(9 - word.cell_len)
+    title = indented([hanging([[word, Text(one_line(claim["text"]))]])])
     effect = with_interval(claim["effect"], claim["low"], claim["high"], g)
     wanted = claim.get("more_seeds")
     words = [effect] if effect != g.none else []

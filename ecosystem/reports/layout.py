@@ -38,6 +38,30 @@ def shorten(text: str, width: int, g: GlyphSet) -> str:
     return set_cell_size(text, max(width - len(g.ellipsis), 1)).rstrip() + g.ellipsis
 
 
+def told_apart(names: Sequence[str], width: int, g: GlyphSet) -> list[str]:
+    """Names on `width` cells each; where some would then be alike, all that are too long keep their ends as well."""
+    short = [shorten(name, width, g) for name in names]
+    start = (width - cell_len(g.ellipsis)) // 2
+    end = width - cell_len(g.ellipsis) - start
+    if len(set(short)) == len(set(names)) or start < 1:
+        return short
+    lines = [one_line(name[: LONGEST * width] + name[-LONGEST * width :]) for name in names]
+    return [
+        text if text == one_line(name) else set_cell_size(line, start) + g.ellipsis + _last_cells(line, end)
+        for name, text, line in zip(names, short, lines, strict=True)
+    ]
+
+
+def _last_cells(text: str, width: int) -> str:
+    """As much of the end of a text as fits, padded to its width."""
+    kept = ""
+    for character in reversed(text):
+        if cell_len(character + kept) > width:
+            break
+        kept = character + kept
+    return set_cell_size(kept, width)
+
+
 def widths(rows: Iterable[Row]) -> list[int]:
     return [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
 

@@ -96,6 +96,8 @@ class Retention(Settings):
 
     def and_(self, other: Retention) -> Retention:
         """What both of them keep."""
+        if other.human_rounds is None and other.synthetic_rounds is None:
+            return self
         return Retention(
             _shorter(self.human_rounds, other.human_rounds), _shorter(self.synthetic_rounds, other.synthetic_rounds)
         )
@@ -285,7 +287,7 @@ class Corpus:
         """The totals of ``visible``, known without a look at the pages."""
         end = self._before(self.round)
         human, synthetic = (
-            Totals() if kept is None else self._before(self.round - kept)
+            self._totals[0] if kept is None else self._before(self.round - kept)
             for kept in (retention.human_rounds, retention.synthetic_rounds)
         )
         return Totals(end.human - human.human, end.synthetic - synthetic.synthetic, end.lineage - synthetic.lineage)
