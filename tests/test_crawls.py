@@ -210,7 +210,9 @@ def test_a_walk_goes_on_where_a_batch_ends():
     assert set(steps.tolist()) <= {1, -1, 49, -49}
 
 
-@pytest.mark.parametrize("restart", [0.05, 0.15, 1.0])
+@pytest.mark.parametrize(
+    "restart", [0.15, pytest.param(0.05, marks=pytest.mark.slow), pytest.param(1.0, marks=pytest.mark.slow)]
+)
 @every_web
 def test_sites_are_visited_as_often_as_page_rank_says(graph, restart):
     """1,000 visits from a random site: the mean of the walk's law over time, within 4 standard errors over 40 walks.
@@ -259,7 +261,7 @@ def outcomes(P, start, left, need):
     return found
 
 
-@pytest.mark.parametrize("restart", [0.15, 0.6])
+@pytest.mark.parametrize("restart", [0.15, pytest.param(0.6, marks=pytest.mark.slow)])
 def test_a_walk_passes_by_sites_whose_pages_are_taken(restart, monkeypatch):
     """Three pages of five on a path of three sites: every order of sites has its exact probability."""
     graph, pages, crawls = nx.path_graph(3), [1, 2, 2], 600

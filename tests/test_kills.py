@@ -202,7 +202,7 @@ def killed_at_every_step(folder, seeds, every):
 
 @pytest.mark.parametrize(
     ("seeds", "every"),
-    [([0], 29), pytest.param([0], 1, marks=pytest.mark.faults), pytest.param([0, 1, 2], 3, marks=pytest.mark.faults)],
+    [([0], 43), pytest.param([0], 1, marks=pytest.mark.faults), pytest.param([0, 1, 2], 3, marks=pytest.mark.faults)],
 )
 def test_killed_before_or_after_a_step_that_writes(seeds, every, tmp_path):
     kills = killed_at_every_step(tmp_path, seeds, every)

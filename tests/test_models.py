@@ -70,7 +70,17 @@ def fit(family, data, previous=None, streams=None, **kw):
             return end.value, updates
 
 
-@pytest.fixture(scope="module", params=FAMILIES, ids=lambda f: f"{f.family}-{FAMILIES.index(f)}")
+def twin(number, family):
+    """Whether a network of its kind stands before it: it differs in an option, and is not for every day."""
+    kind = (type(family), type(getattr(family, "net", None)))
+    return hasattr(family, "net") and kind in [(type(f), type(getattr(f, "net", None))) for f in FAMILIES[:number]]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(f, marks=pytest.mark.slow) if twin(number, f) else f for number, f in enumerate(FAMILIES)],
+    ids=lambda f: f"{f.family}-{FAMILIES.index(f)}",
+)
 def fitted(request):
     data = data_for(request.param)
     generator, updates = fit(request.param, data)
