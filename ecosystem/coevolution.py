@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ecosystem.distribution import Distribution
 from ecosystem.metrics import coevolution as measures
 from ecosystem.web.corpus import Batch
-from ecosystem.web.rewards import Judge, Reward
+from ecosystem.web.rewards import Judge, Reward, of_ballots
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,7 +40,6 @@ class Round:
     welfare: dict[str, float] = field(default_factory=dict)
     served: list[NDArray[Any]] = field(default_factory=list)  # kinds (ballots,) or vectors (ballots, D) that won
     selected: Floats = field(init=False)  # (P, P) of pages of provider i, in the taste of j: the sum of the selection
-
     offered: Floats = field(init=False)  # (P,) pages of provider i that users published, or would have
 
     def __post_init__(self) -> None:
@@ -54,20 +53,20 @@ class Round:
         prompts: Ints,
         maker: Ints,
         winner: Ints,
-        won: Floats | None,
+        known: tuple[Reward | None, Floats] | None,
         pages: float,
     ) -> None:
-        """A group's ballots: images (ballots, K, ...) by ``maker`` (ballots, K), the winning slots, the reward of each
-        winner, and how many pages each ballot publishes.
+        """A group's ballots: images (ballots, K, ...) by ``maker`` (ballots, K), the winning slots, the group's taste
+        with the rewards (ballots, K) in it, where it has one, and how many pages each ballot publishes.
         """
         ballots = np.arange(len(winner))
-        if won is not None:
-            self.welfare[group] = measures.welfare(won)
+        if known is not None:
+            self.welfare[group] = measures.welfare(known[1][ballots, winner])
         self.served.append(self.kinds(images[ballots, winner], prompts))
         self.offered += pages * np.bincount(maker[ballots, winner], minlength=len(self.offered))
         for taste in dict.fromkeys(taste for taste in self.tastes if taste is not None):
             judged = np.array([other == taste for other in self.tastes])
-            scores = taste.score(images.reshape(-1, *images.shape[2:]), self.judge).reshape(images.shape[:2])
+            scores = known[1] if known is not None and known[0] == taste else of_ballots(taste, images, self.judge)
             for number in np.unique(maker):
                 chosen = maker[ballots, winner] == number
                 if chosen.any():

@@ -147,10 +147,16 @@ class Evaluator:
     def _items(self, x: NDArray[Any], y: Ints) -> Sample:
         judge = self._judge
         return Sample(
-            x=(x / 127.5 - 1.0 if x.dtype == np.uint8 else x).reshape(len(x), math.prod(x.shape[1:])),
+            x=as_vectors(x),
             features=judge.features(x) if judge and len(x) else None,
             labels=judge.probabilities(x).argmax(axis=1) if judge and len(x) else None,
             y=y,
             reward=None,
             distribution=self._humans.distribution,
         )
+
+
+def as_vectors(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Items as they lie on the web, (N, ...), as raw vectors (N, D); images in [-1, 1]."""
+    flat: NDArray[np.float64] = x.reshape(len(x), math.prod(x.shape[1:]))
+    return flat / 127.5 - 1.0 if x.dtype == np.uint8 else flat

@@ -84,8 +84,9 @@ def question_of(record: RunRecord, events: Sequence[dict[str, Any]] = ()) -> Que
     # The cards as they were, written in place of their names; the names and baselines are put back below.
     asked = {**scenario, "providers": _in_place(scenario["providers"], tree["cards"])}
     before = scenario.get("events")
-    later = _changed_cards(tree)
-    asked["events"] = [_event_in_place(e, tree["cards"], later) for e in before] if isinstance(before, list) else []
+    by_provider = _changed_cards(tree)
+    known = before if isinstance(before, list) else []
+    asked["events"] = [_event_in_place(event, tree["cards"], by_provider) for event in known]
     asked["events"] += events
     origin = str(record.folder / "scenario.resolved.yaml")
     # Whatever paths it names, none is opened: a report needs no human data, and the cards are here.
@@ -93,7 +94,7 @@ def question_of(record: RunRecord, events: Sequence[dict[str, Any]] = ()) -> Que
     found = {name: cards.from_document(Document(card, origin, {})) for name, card in tree["cards"].items()}
     changed = {
         name: {start: cards.from_document(Document(card, origin, {})) for start, card in later.items()}
-        for name, later in _changed_cards(tree).items()
+        for name, later in by_provider.items()
     }
     named = [*scenario["providers"], *(p for providers in _added(scenario.get("events")) for p in providers)]
     names = {p["name"]: p.get("model") if isinstance(p.get("model"), str) else None for p in named}

@@ -17,6 +17,7 @@ import mesa
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ecosystem import coevolution, metrics
 from ecosystem.agents import creator, user
@@ -25,10 +26,10 @@ from ecosystem.agents.provider import Provenance, Provider, ProviderSettings
 from ecosystem.agents.scraper import Scraper
 from ecosystem.agents.user import User
 from ecosystem.errors import TrainingError
-from ecosystem.evaluation import Evaluator, Measurement
+from ecosystem.evaluation import Evaluator, Measurement, as_vectors
 from ecosystem.humans import Humans, HumanSource, Items
 from ecosystem.models.base import Generator, Saved, Update, to_web
-from ecosystem.models.jobs import Job, Trained, drive
+from ecosystem.models.jobs import Draw, Job, Trained, drive
 from ecosystem.question import Question, Scenario
 from ecosystem.rng import stream
 from ecosystem.web.admission import AdmitAll
@@ -126,6 +127,7 @@ class World(mesa.Model):
         self.settings = self.question.at(self.round)
         self.votes = {provider.name: 0 for provider in self.providers}
         self.measurements, self.told, self.measured = {}, {}, {}
+        self._samples: dict[str, NDArray[Any]] = {}  # of the models that are measured this round
         self.seen = self._eyes() if self.settings.coevolution else None
         yield self._about("publish")
         yield from creator.publish(self)
@@ -155,13 +157,19 @@ class World(mesa.Model):
                 yield self._about("measure", provider.name)
                 x = None
                 if self.evaluator.draws:
-                    x = to_web((yield provider.draw(*self.evaluator.prompts())))
+                    x = yield from self._sampled(provider)
                 try:
                     measurement = self.evaluator.measure(provider.generator, x, self.reward_of(provider.name))
                 except TrainingError as error:
                     provider.stop(error)
                 else:
                     self.measurements[provider.name] = measurement
+
+    def _sampled(self, provider: Provider) -> Iteration[Draw, Tensor, NDArray[Any]]:
+        """A provider's samples (N, ...) for the prompts of the evaluation, drawn once a round."""
+        if provider.name not in self._samples:
+            self._samples[provider.name] = to_web((yield provider.draw(*self.evaluator.prompts())))
+        return self._samples[provider.name]
 
     def _eyes(self) -> coevolution.Round:
         tastes = [self.reward_of(provider.name) for provider in self.providers]
@@ -175,8 +183,7 @@ class World(mesa.Model):
             models = []
             for provider in self.providers:
                 if provider.serves:
-                    x = to_web((yield provider.draw(*self.evaluator.prompts())))
-                    models.append((x / 127.5 - 1.0 if x.dtype == np.uint8 else x).reshape(len(x), -1))
+                    models.append(as_vectors((yield from self._sampled(provider))))
         memory = self.memory.get("web", {})
         ids = self._some(self.visible(Retention()), coevolution.SHOWN)
         shown = seen.kinds(corpus.items[ids], corpus.of("label", ids))
@@ -188,10 +195,9 @@ class World(mesa.Model):
             judged = seen.tastes[number] is not None and selection.any()
             if judged and provider.trained_in == self.round and provider.provenance is not None:
                 by_batch = provider.provenance.by_batch
-                told = coevolution.influences(number, by_batch, corpus.batches, selection, names)
-                self.told[provider.name] = {**self.told.get(provider.name, {}), **told}
+                self.tell(provider.name, coevolution.influences(number, by_batch, corpus.batches, selection, names))
         for group, welfare in seen.welfare.items():
-            self.told[group] = {**self.told.get(group, {}), "welfare": welfare}
+            self.tell(group, {"welfare": welfare})
         grown = np.zeros((len(corpus.batches), len(names)))
         grown[: len(selection)] = selection
         for number, batch in enumerate(corpus.batches[len(selection) :], len(selection)):
@@ -261,9 +267,9 @@ class World(mesa.Model):
                 self._publish_human(items, NOWHERE, provider.unique_id)
         self.corpus.close()
 
-    def _publish_human(self, items: Items, site: Any, author: Any) -> None:
+    def _publish_human(self, items: Items, site: Any, author: Any, marks: Any = 0) -> None:
         self.corpus.publish(
-            items.x, label=items.y, site=site, author=author, maker=HUMAN, generation=HUMAN, lineage=0.0
+            items.x, label=items.y, site=site, author=author, maker=HUMAN, generation=HUMAN, lineage=0.0, marks=marks
         )
 
     # What agents ask of the world
@@ -300,6 +306,11 @@ class World(mesa.Model):
         items = self.humans.draw(n, seed=self.seed, who=who, round=self.round, used=self.used_humans)
         self.used_humans += n
         return items
+
+    def tell(self, who: str, measured: Mapping[str, float]) -> None:
+        """Of an agent or group, for the record of this round."""
+        if measured:
+            self.told[who] = {**self.told.get(who, {}), **measured}
 
     def remember(self, whose: str, **arrays: NDArray[Any]) -> None:
         """Until the next time, and in checkpoints."""
@@ -360,23 +371,14 @@ class World(mesa.Model):
             items=lambda positions: corpus.items[ids[positions]],
         )
 
-    def publish_human(self, x: NDArray[Any], label: Ints, site: Ints, author: Ints, who: str) -> None:
+    def publish_human(self, items: Items, site: Ints, author: Ints, who: str) -> None:
         """Pages (N,) by creators, as far as their sites admit them."""
-        n = len(x)
-        admitted, marks = self._admitted(np.zeros(n, dtype=bool), np.zeros(n, dtype=np.uint8), site, who)
-        if admitted is None:
-            self._publish_human(Items(x, label), site, author)
-            return
-        self.corpus.publish(
-            x[admitted],
-            label=label[admitted],
-            site=site[admitted],
-            author=author[admitted],
-            maker=HUMAN,
-            generation=HUMAN,
-            lineage=0.0,
-            marks=marks[admitted],
-        )
+        passed = self._admitted(False, 0, site, who)
+        if passed is None:
+            self._publish_human(items, site, author)
+        else:
+            admitted, marks = passed
+            self._publish_human(items.take(admitted), site[admitted], author[admitted], marks[admitted])
 
     def publish_made(
         self,
@@ -400,12 +402,10 @@ class World(mesa.Model):
             "marks": carried[0] if len(set(carried)) == 1 else np.array(carried)[which],
             "which": which,
         }
-        if not isinstance(self.settings.web.admission, AdmitAll | None) and np.ndim(site):
-            on_page = np.broadcast_to(columns["marks"], len(items)).astype(np.uint8)
-            admitted, seen = self._admitted(np.ones(len(items), dtype=bool), on_page, site, who)
-            if admitted is not None:
-                columns = {name: value[admitted] if np.ndim(value) else value for name, value in columns.items()}
-                items, columns["marks"] = items[admitted], seen[admitted]
+        if np.ndim(site) and (passed := self._admitted(True, columns["marks"], site, who)) is not None:
+            admitted, seen = passed
+            columns = {name: value[admitted] if np.ndim(value) else value for name, value in columns.items()}
+            items, columns["marks"] = items[admitted], seen[admitted]
         self.corpus.publish(
             items,
             maker=[self.number(p.name) for p in makers],
@@ -415,17 +415,21 @@ class World(mesa.Model):
         )
 
     def _admitted(
-        self, synthetic: NDArray[np.bool_], marks: NDArray[np.uint8], site: Ints, who: str
-    ) -> tuple[NDArray[np.bool_] | None, NDArray[np.uint8]]:
-        """Which pages (N,) their sites admit, None for all, and the marks that they then carry."""
+        self, synthetic: bool, marks: Any, site: Ints, who: str
+    ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | None:
+        """Which pages on these sites (N,) are admitted, and the marks that each then carries; None: all as they are.
+
+        ``marks``: an array, or one value for all.
+        """
         policy = self.settings.web.admission
         if isinstance(policy, AdmitAll | None):
-            return None, marks
+            return None
         strict = policy.strict(len(self.links), self.seed)
         rng = stream(self.seed, who, "admission", self.round)
-        admitted, seen = policy.admit(synthetic, marks, site, strict, rng)
-        told = self.told.setdefault(who, {})
-        told["refused"] = told.get("refused", 0.0) + float(len(site) - np.count_nonzero(admitted))
+        carried = np.broadcast_to(marks, len(site)).astype(np.uint8)
+        admitted, seen = policy.admit(np.full(len(site), synthetic), carried, site, strict, rng)
+        before = self.told.get(who, {}).get("refused", 0.0)
+        self.tell(who, {"refused": before + float(len(site) - np.count_nonzero(admitted))})
         return admitted, seen
 
     def count_votes(self, serving: list[Provider], server: Ints, winner: Ints) -> None:

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Generator as Iteration
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mesa
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecosystem.models.base import to_web
+from ecosystem.agents.user import candidates
 from ecosystem.models.jobs import Draw
 from ecosystem.rng import Streams
 from ecosystem.settings import Count, Name, NonNegative, Positive, Settings, Share
@@ -94,8 +94,7 @@ def publish(world: World) -> Iteration[Draw, Tensor, None]:
         if adopted.any():
             told["adopted-share"] = float(adopted.mean())
             yield from _publish_adopted(world, group, author[adopted])
-        if told:
-            world.told[group.name] = {**world.told.get(group.name, {}), **told}
+        world.tell(group.name, told)
 
 
 def _adopted(world: World, group: CreatorSettings, pages: int) -> NDArray[np.bool_]:
@@ -125,7 +124,7 @@ def _publish_human(world: World, group: CreatorSettings, author: Ints) -> None:
         return
     ids, homes = world.addresses(Creator, group.name)
     items = world.draw_humans(group.name, len(author))
-    world.publish_human(items.x, label=items.y, site=homes[author], author=ids[author], who=group.name)
+    world.publish_human(items, site=homes[author], author=ids[author], who=group.name)
 
 
 def _publish_adopted(world: World, group: CreatorSettings, author: Ints) -> Iteration[Draw, Tensor, None]:
@@ -134,14 +133,10 @@ def _publish_adopted(world: World, group: CreatorSettings, author: Ints) -> Iter
     classes, pages = world.humans.classes, len(author)
     label = (streams.numpy("adopted prompts").random(pages) * classes).astype(np.int64)
     which = (streams.numpy("adopted providers").random(pages) * len(serving)).astype(np.int64)
-    items: NDArray[Any] = np.empty((pages, *world.humans.shape), dtype=world.corpus.items.dtype)
-    for number, provider in enumerate(serving):
-        rows = np.flatnonzero(which == number)
-        x = yield provider.draw(label[rows], streams.numpy(f"adopted noise of {provider.name}"))
-        items[rows] = to_web(x)
+    images = yield from candidates(world, serving, which[:, None], label, streams, "adopted noise")
     ids, homes = world.addresses(Creator, group.name)
     world.publish_made(
-        items,
+        images[:, 0],
         label=label,
         site=homes[author],
         author=ids[author],

@@ -75,8 +75,7 @@ class Scraper(mesa.Agent):
             taken = settings.resample.take(world.found(met), world.judge, streams)
             met, told = met[taken.positions], told | taken.told
         self.ids = met
-        if told:
-            world.told[self.name] = {name.replace("_", "-"): value for name, value in told.items()}
+        world.tell(self.name, {name.replace("_", "-"): value for name, value in told.items()})
 
     def _selected(
         self, world: World, settings: ScraperSettings, ids: Ids, streams: Streams

@@ -25,7 +25,7 @@ from ecosystem.settings import Count, Name, Positive, Settings, Share
 from ecosystem.web.choice import Choice, Luce
 from ecosystem.web.market import NONE, ProviderChoice
 from ecosystem.web.prompts import DriftingPrompts, Prompts, drawn
-from ecosystem.web.rewards import FIXED, Reward
+from ecosystem.web.rewards import FIXED, Reward, of_ballots
 
 if TYPE_CHECKING:
     from ecosystem.world import World
@@ -100,7 +100,7 @@ def _ballots(world: World, group: UserSettings) -> Iteration[Draw, Tensor, None]
     streams = Streams(world.seed, group.name, world.round)
     prompts = _prompts(world, group, streams)
     server = _servers(world, group, serving, streams)
-    images = yield from _candidates(world, serving, server, prompts, streams)
+    images = yield from candidates(world, serving, server, prompts, streams)
     rewards = _rewards(world, group, images)
     winner = _vote(world, group, images, rewards, streams)
     world.count_votes(serving, server, winner)
@@ -111,7 +111,8 @@ def _ballots(world: World, group: UserSettings) -> Iteration[Draw, Tensor, None]
     if world.seen is not None:
         maker = np.array([world.number(p.name) for p in serving])[server]
         published = (1.0 if group.publish_share is None else group.publish_share) * (group.publish == "winner")
-        world.seen.see(group.name, images, prompts, maker, winner, won, published)
+        known = None if rewards is None else (taste(world, group), rewards)
+        world.seen.see(group.name, images, prompts, maker, winner, known, published)
     if group.taste_drift:
         _drift(world, group, _picked(images, ballot, winner))
     _publish(world, group, serving, server, prompts, images, winner, streams)
@@ -189,13 +190,16 @@ def _drawn(streams: Streams, what: str, shape: tuple[int, int], choices: int, co
     return (streams.numpy(what).random(shape)[:, :columns] * choices).astype(np.int64)
 
 
-def _candidates(
-    world: World, serving: list[Provider], server: Ints, prompts: Ints, streams: Streams
+def candidates(
+    world: World, serving: list[Provider], server: Ints, prompts: Ints, streams: Streams, noise: str = "noise"
 ) -> Iteration[Draw, Tensor, NDArray[Any]]:
-    """The images of all ballots, (ballots, K, ...), as they will stand on the web."""
+    """The images of all ballots, (ballots, K, ...), as they will stand on the web.
+
+    ``server`` (ballots, K) whose each is, as a position among those who serve; ``noise``: what its streams are named.
+    """
     (ballots, k), shape = server.shape, world.humans.shape
     if len(serving) == 1:
-        stream = streams.numpy(f"noise of {serving[0].name}")
+        stream = streams.numpy(f"{noise} of {serving[0].name}")
         x = yield serving[0].draw(prompts if k == 1 else np.repeat(prompts, k), stream)
         return to_web(x).reshape(ballots, k, *shape)
     asked = server[:, :1] if server.strides[1] == 0 else server  # a column, where all slots of a ballot are one's
@@ -204,7 +208,7 @@ def _candidates(
     for number, provider in enumerate(serving):
         rows = np.flatnonzero(asked == number)
         wanted = np.repeat(prompts[rows // asked.shape[1]], each)
-        x = yield provider.draw(wanted, streams.numpy(f"noise of {provider.name}"))
+        x = yield provider.draw(wanted, streams.numpy(f"{noise} of {provider.name}"))
         images[rows] = to_web(x).reshape(len(rows), each, *shape)
     return images.reshape(ballots, k, *shape)
 
@@ -215,7 +219,7 @@ def _rewards(world: World, group: UserSettings, images: NDArray[Any]) -> Floats 
     wanted = group.k > 1 or group.provider_choice is not None or world.seen is not None
     if reward is None or not wanted:
         return None
-    return reward.score(images.reshape(-1, *images.shape[2:]), world.judge).reshape(images.shape[:2])
+    return of_ballots(reward, images, world.judge)
 
 
 def taste(world: World, group: UserSettings) -> Reward | None:
@@ -253,10 +257,7 @@ def _corrupted(world: World, adversary: Adversary, images: NDArray[Any], rewards
     if adversary.reward is None:
         judged[theirs] = -rewards[theirs]
     else:
-        seen = images[theirs]
-        judged[theirs] = adversary.reward.score(seen.reshape(-1, *images.shape[2:]), world.judge).reshape(
-            seen.shape[:2]
-        )
+        judged[theirs] = of_ballots(adversary.reward, images[theirs], world.judge)
     return judged
 
 

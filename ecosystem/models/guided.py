@@ -37,6 +37,7 @@ from ecosystem.settings import NonNegative, Positive, Settings
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 PREFIXES = MAIN, AUXILIARY = "main/", "auxiliary/"
+ROUNDING = 1e-9  # relative: two variances that are equal up to here were rounded apart, by one processor or another
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def covariances(mean: Tensor, root: Tensor, other: Tensor, its: Tensor, weight: 
 def _require_positive(ratio: Tensor, weight: float) -> None:
     """``ratio``: the auxiliary's variance in units of the main model's, along each axis."""
     least, needed = float(ratio.min()) if len(ratio) else math.inf, weight / (1 + weight)
-    if not least > needed:
+    if not least > needed * (1 + ROUNDING):
         raise TrainingError(
             f"negative guidance of weight {weight:g} leaves no density: somewhere its auxiliary model has "
             f"{max(least, 0.0):.3g} of the main model's variance, and needs more than {needed:.3g}. Raise the "

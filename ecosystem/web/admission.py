@@ -57,39 +57,42 @@ class AdmitAll(Settings):
 
 
 @dataclass(frozen=True)
-class RefuseFlagged(Settings):
+class Detecting(Settings):
+    """The detector of strict sites: what it flags, the kinds of policies refuse or label."""
+
     tpr: Share
     fpr: Share
     share: Share = 1.0
-    kind: Literal["refuse-flagged"] = "refuse-flagged"
 
     def strict(self, sites: int, seed: int) -> Bools:
         return strict_sites(self.share, sites, seed)
+
+    def flagged(self, synthetic: Bools, site: Numbers, strict: Bools, rng: np.random.Generator) -> Bools:
+        """Which pages (N,) are found on a strict site."""
+        found = rng.random(len(site)) < np.where(synthetic, self.tpr, self.fpr)
+        return found & _judged(site, strict)
+
+
+@dataclass(frozen=True)
+class RefuseFlagged(Detecting):
+    kind: Literal["refuse-flagged"] = "refuse-flagged"
 
     def admit(
         self, synthetic: Bools, marks: Marks, site: Numbers, strict: Bools, rng: np.random.Generator
     ) -> tuple[Bools, Marks]:
         """Which pages (N,) are published, and their marks."""
-        flagged = rng.random(len(site)) < np.where(synthetic, self.tpr, self.fpr)
-        return ~(flagged & _judged(site, strict)), marks
+        return ~self.flagged(synthetic, site, strict, rng), marks
 
 
 @dataclass(frozen=True)
-class Label(Settings):
-    tpr: Share
-    fpr: Share
-    share: Share = 1.0
+class Label(Detecting):
     kind: Literal["label"] = "label"
-
-    def strict(self, sites: int, seed: int) -> Bools:
-        return strict_sites(self.share, sites, seed)
 
     def admit(
         self, synthetic: Bools, marks: Marks, site: Numbers, strict: Bools, rng: np.random.Generator
     ) -> tuple[Bools, Marks]:
         """All pages (N,), and their marks."""
-        flagged = rng.random(len(site)) < np.where(synthetic, self.tpr, self.fpr)
-        flagged &= _judged(site, strict)
+        flagged = self.flagged(synthetic, site, strict, rng)
         return np.ones(len(site), dtype=bool), np.where(flagged, marks | FLAGGED, marks)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecosystem.settings import NonNegative, PositiveFloat, Settings, Share
+from ecosystem.web.choice import Luce
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,10 +45,7 @@ class ProviderChoice(Settings):
         ballots won; ``uniforms`` (users, P) in [0, 1).
         """
         utility = experienced + self.network_effect * shares - self.switching_cost * stranger
-        with np.errstate(divide="ignore"):
-            gumbel = -np.log(-np.log1p(-uniforms))
-        asked: Ints = np.argmax(utility / self.temperature + gumbel, axis=1)
-        return asked
+        return Luce(temperature=self.temperature).choose(utility, uniforms)
 
     def remembered(self, experienced: Floats, asked: Ints, reward: Floats) -> Floats:
         """``experienced`` (users, P) after a round in which user i had ``reward`` i from provider ``asked`` i."""

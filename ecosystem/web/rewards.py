@@ -105,5 +105,10 @@ Reward = Annotated[ClassConfidence | MaxConfidence | ClassTaste | Distance, KIND
 FIXED = (ClassConfidence, MaxConfidence)  # these have no taste that could move
 
 
+def of_ballots(reward: Reward, images: NDArray[Any], judge: Judge | None) -> Floats:
+    """The reward of each candidate, (ballots, K), of images (ballots, K, ...)."""
+    return reward.score(images.reshape(-1, *images.shape[2:]), judge).reshape(images.shape[:2])
+
+
 def needs_classifier(reward: Reward | None) -> bool:
     return isinstance(reward, ClassConfidence | MaxConfidence | ClassTaste)
