@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import annotated_types as at
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ecosystem import metrics
 from ecosystem.errors import TrainingError
-from ecosystem.humans import Humans
+from ecosystem.humans import Humans, Items
 from ecosystem.metrics.base import Sample, replicates
 from ecosystem.models.base import Generator
 from ecosystem.rng import Streams
@@ -64,12 +64,15 @@ class Evaluator:
         settings: EvaluationSettings,
         seed: int,
         device: torch.device,
+        archive: Items,
     ) -> None:
         self._humans, self._judge, self._settings, self._device = humans, judge, settings, device
         self._metrics = metrics.build(names, humans)
         self._streams = Streams(seed, "evaluation", 0)
         held_out = humans.held_out()
-        self._human = self._items(held_out.x, held_out.y)
+        remembered = any("archive" in metric.needs_of_human for metric in self._metrics)
+        known = self._items(archive.x, archive.y) if remembered else None
+        self._human = replace(self._items(held_out.x, held_out.y), archive=known)
         self._nothing = self._items(np.empty((0, *humans.shape)), held_out.y[:0])
         # Labels in the order of the held-out items, repeated where more samples than items are asked for.
         self._prompts = np.resize(held_out.y, settings.size(humans))

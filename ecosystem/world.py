@@ -108,9 +108,11 @@ class World(mesa.Model):
         self.measurements: dict[str, Measurement] = {}
         self.resumed: dict[str, Trained | Saved] = {}  # by provider: trainings of the open round from a checkpoint
         scenario = self.settings
-        self.evaluator = Evaluator(self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, device)
         self._populate()
-        self._archive(scenario)
+        archive = self._archive(scenario)
+        self.evaluator = Evaluator(
+            self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, device, archive
+        )
 
     # A round
 
@@ -257,15 +259,16 @@ class World(mesa.Model):
         """n random sites."""
         return (stream(self.seed, who, "sites").random(n) * len(self.links)).astype(np.int64)
 
-    def _archive(self, scenario: Scenario) -> None:
-        """The human pages before round 0, and those that providers keep for themselves."""
-        items = self.draw_humans("archive", scenario.web.archive)
-        self._publish_human(items, self._sites("archive", len(items.y)), NOBODY)
+    def _archive(self, scenario: Scenario) -> Items:
+        """Publishes the human pages before round 0, and returns them; those that providers keep for themselves, too."""
+        archive = self.draw_humans("archive", scenario.web.archive)
+        self._publish_human(archive, self._sites("archive", len(archive)), NOBODY)
         for provider, settings in zip(self.providers, self.question.providers, strict=True):
             if settings.reserve is not None:
                 items = self.draw_humans(f"reserve of {provider.name}", settings.reserve)
                 self._publish_human(items, NOWHERE, provider.unique_id)
         self.corpus.close()
+        return archive
 
     def _publish_human(self, items: Items, site: Any, author: Any, marks: Any = 0) -> None:
         self.corpus.publish(

@@ -327,7 +327,7 @@ def training_set(n=1000):
 
 def bare_loop(data, settings, updates):
     """The same work in plain PyTorch: network, loss, clipping, Adam and moving average, nothing else."""
-    net = build(MLPSettings(width=128, depth=2), (1, 8, 8), 10, torch.Generator().manual_seed(0))
+    net = build(lambda: MLPSettings(width=128, depth=2).build((1, 8, 8), 10), torch.Generator().manual_seed(0))
     ema = [p.detach().clone() for p in net.parameters()]
     optimiser = torch.optim.Adam(net.parameters(), lr=settings.lr, fused=True)
     generator = torch.Generator().manual_seed(1)

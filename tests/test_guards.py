@@ -115,7 +115,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
 
 def training(most, batch=32, updates=20):
     """A training whose loss can be computed of so many images at a time; the updates that it told of, and its net."""
-    net = build(MLPSettings(width=8, depth=1), (2,), 2, torch.Generator().manual_seed(0))
+    net = build(lambda: MLPSettings(width=8, depth=1).build((2,), 2), torch.Generator().manual_seed(0))
     state = TrainState.new(net)
     rng = stream(0, "test", "data")
     data = TrainingSet(torch.from_numpy(rng.standard_normal((100, 2))), torch.zeros(100, dtype=torch.int64), 2)
@@ -151,7 +151,7 @@ def test_samples_are_drawn_in_blocks_that_fit(monkeypatch):
     from ecosystem.models.neural import NeuralGenerator
 
     family = FlowMatching(net=MLPSettings(width=8, depth=1))
-    net = build(family.net, (2,), 2, torch.Generator().manual_seed(0))
+    net = build(lambda: family.net.build((2,), 2), torch.Generator().manual_seed(0))
     generator = NeuralGenerator(family, TrainState.new(net), (2,))
     y, noise = torch.zeros(50, dtype=torch.int64), torch.from_numpy(generator.noise(50, stream(0, "test", "noise")))
     whole, real, asked = generator.sample(y, noise), FlowMatching.integrate, []

@@ -268,7 +268,7 @@ def test_ddim_is_diffusers_ddim(prediction):
     from diffusers import DDIMScheduler
 
     family = Diffusion(net=TINY, prediction=prediction, schedule="linear", times=1000, sampler=DdimSampler(steps=20))
-    net = build(TINY, (2,), 2, torch.Generator().manual_seed(0))
+    net = build(lambda: TINY.build((2,), 2), torch.Generator().manual_seed(0))
     noise = torch.randn(9, 2, generator=torch.Generator().manual_seed(1))
     y = torch.arange(9) % 2
     scheduler = DDIMScheduler(
@@ -323,7 +323,7 @@ def test_budget_is_counted_in_images_seen():
         seen.append(len(x))
         return net(x, torch.zeros(len(x)), y).square().mean()
 
-    state = TrainState.new(build(TINY, (2,), 2, torch.Generator().manual_seed(0)))
+    state = TrainState.new(build(lambda: TINY.build((2,), 2), torch.Generator().manual_seed(0)))
     list(train(loss, state, data, TrainSettings(batch=20), 200, (1e-3, 1e-3), torch.Generator().manual_seed(0)))
     assert sum(seen) == 200
 
@@ -335,12 +335,13 @@ def test_images_go_to_the_web_and_back():
 
 
 def test_unet_takes_odd_sizes():
-    net = build(UNetSettings(channels=(8, 16, 16)), (3, 7, 9), 2, torch.Generator().manual_seed(0))
+    net = build(lambda: UNetSettings(channels=(8, 16, 16)).build((3, 7, 9), 2), torch.Generator().manual_seed(0))
     assert net(torch.zeros(2, 3, 7, 9), torch.zeros(2), torch.tensor([0, 1])).shape == (2, 3, 7, 9)
 
 
 def test_parameters_come_from_the_named_generator():
-    nets = [build(UNetSettings(channels=(8, 8)), (1, 8, 8), 2, torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
+    unet = UNetSettings(channels=(8, 8))
+    nets = [build(lambda: unet.build((1, 8, 8), 2), torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
     first, same, other = (torch.cat([p.flatten() for p in net.parameters()]) for net in nets)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)

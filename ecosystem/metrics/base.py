@@ -27,7 +27,7 @@ from ecosystem.metrics.distances import Nearest
 from ecosystem.rng import stream
 from ecosystem.summary import Direction
 
-Known = Literal["labels", "reward", "distribution", "mass", "log_prob", "atom_reward"]
+Known = Literal["labels", "reward", "distribution", "mass", "log_prob", "atom_reward", "archive"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +42,22 @@ class Sample:
     distribution: Distribution | None = None  # that the items are drawn from
     log_prob: NDArray[np.float64] | None = None  # (M,) of the held-out human items under the model, nats
     atom_reward: NDArray[np.float64] | None = None  # (A,) of each atom of the distribution
+    named: NDArray[np.float64] | None = None  # (N, F) the features that `evaluation.features` names
+    archive: Sample | None = None  # of the human sample: the human pages before round 0, that generation 0 learnt from
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, index: NDArray[Any]) -> Sample:
         """The items at ``index`` (positions or a mask), from where they were."""
-        features, labels, reward = (None if a is None else a[index] for a in (self.features, self.labels, self.reward))
-        return replace(self, x=self.x[index], features=features, labels=labels, y=self.y[index], reward=reward)
+        parts = {name: getattr(self, name) for name in ("features", "labels", "reward", "named")}
+        taken = {name: None if part is None else part[index] for name, part in parts.items()}
+        return replace(self, x=self.x[index], y=self.y[index], **taken)
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """Where items are compared, (N, F): the named features, or raw values where none are named."""
+        return self.x if self.named is None else self.named
 
     @property
     def mass(self) -> NDArray[np.float64] | None:
@@ -59,7 +67,7 @@ class Sample:
     @cached_property
     def nearest(self) -> Nearest:
         """The neighbours of each item; the human sample's are found once for a whole run."""
-        return Nearest(self.x)
+        return Nearest(self.points)
 
 
 class Metric(ABC):

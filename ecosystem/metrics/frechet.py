@@ -35,4 +35,4 @@ def frechet(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def _features(sample: Sample) -> NDArray[np.float64]:
-    return sample.x if sample.features is None else sample.features
+    return sample.points if sample.features is None or sample.named is not None else sample.features

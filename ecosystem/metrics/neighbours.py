@@ -33,10 +33,10 @@ class Precision(Metric):
     least = 2 * (K + 1)
 
     def measure(self, generated: Sample, human: Sample) -> float:
-        return float(covered(generated.x, human, everything(human)).mean())
+        return float(covered(generated.points, human, everything(human)).mean())
 
     def without_groups(self, generated: Sample, human: Sample, kept: Mask) -> list[float]:
-        inside = covered(generated.x, human, everything(human))[0]
+        inside = covered(generated.points, human, everything(human))[0]
         return [float(inside[keep].mean()) for keep in kept]
 
 
@@ -62,7 +62,7 @@ class Recall(Coverage):
     unit = "share of human"
 
     def wanted(self, human: Sample) -> Floats:
-        return human.x
+        return human.points
 
 
 class TailRecall(Coverage):
@@ -70,7 +70,7 @@ class TailRecall(Coverage):
     unit = "share of the human tail"
 
     def wanted(self, human: Sample) -> Floats:
-        return human.x[tail(human)]
+        return human.points[tail(human)]
 
 
 def tail(sample: Sample) -> Mask:
@@ -89,5 +89,5 @@ def everything(sample: Sample) -> Mask:
 def covered(points: Floats, sample: Sample, subsets: Mask, k: int = K) -> Mask:
     """For each subset (S, M) of ``sample``, which of ``points`` (N, D) its balls cover: (S, N)."""
     radii = np.where(subsets, sample.nearest.squared_radii(subsets, k), -np.inf)  # who is left out covers nothing
-    blocks = [[(d <= radius).any(axis=1) for radius in radii] for _, d in squared_distances(points, sample.x)]
+    blocks = [[(d <= radius).any(axis=1) for radius in radii] for _, d in squared_distances(points, sample.points)]
     return np.concatenate(blocks, axis=1)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ecosystem.models.guided import Predict
-from ecosystem.models.neural import NeuralFamily
+from ecosystem.models.neural import ScoreFamily
 from ecosystem.settings import Positive, Settings
 
 ScheduleKind = Literal["linear", "cosine"]
@@ -38,7 +38,7 @@ class DdimSampler(Settings):
 
 
 @dataclass(frozen=True)
-class Diffusion(NeuralFamily):
+class Diffusion(ScoreFamily):
     family: Literal["diffusion"] = "diffusion"
     times: Positive = 1000
     schedule: ScheduleKind = "cosine"

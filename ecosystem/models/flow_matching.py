@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ecosystem.models.guided import Predict
-from ecosystem.models.neural import NeuralFamily
+from ecosystem.models.neural import ScoreFamily
 from ecosystem.settings import Positive, Settings
 
 
@@ -36,7 +36,7 @@ class OdeSampler(Settings):
 
 
 @dataclass(frozen=True)
-class FlowMatching(NeuralFamily):
+class FlowMatching(ScoreFamily):
     family: Literal["flow-matching"] = "flow-matching"
     coupling: Literal["minibatch-ot", "independent"] = "minibatch-ot"
     sampler: OdeSampler = OdeSampler()

@@ -7,6 +7,7 @@ a named generator, never from torch's global one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast
 
@@ -130,11 +131,11 @@ def initialise(net: nn.Module, generator: torch.Generator) -> None:
             raise TypeError(f"no rule to initialise {type(module).__name__}")
 
 
-def build(settings: NetSettings, shape: tuple[int, ...], classes: int, generator: torch.Generator) -> nn.Module:
-    """A net of those settings on the generator's device, its parameters drawn from ``generator``."""
+def build(make: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
+    """What ``make`` makes, on the generator's device, its parameters drawn from ``generator``."""
     # Under fork_rng the constructors' own draws leave no trace in the global generator.
     with torch.random.fork_rng(devices=[]):
-        net = settings.build(shape, classes)
+        net = make()
     net = net.to(generator.device)
     initialise(net, generator)
     return net

@@ -22,14 +22,14 @@ from ecosystem.settings import Settings
 SAMPLE_BLOCK = 4096  # samples computed at once, where the memory lets us
 
 
-@dataclass(frozen=True)
 class NeuralFamily(Family, Settings):
-    """A family with a network. Subclasses give the loss and the sampler, both pure."""
+    """A family with a network, its card's key ``train``. Subclasses give the module, the loss and the sampler."""
 
-    takes_guidance: ClassVar[bool] = True
+    train: TrainSettings
 
-    net: NetSettings = MLPSettings()
-    train: TrainSettings = TrainSettings()
+    @abstractmethod
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """The module that is trained, for items of a shape; its parameters are drawn by ``nets.initialise``."""
 
     @abstractmethod
     def loss(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -37,7 +37,11 @@ class NeuralFamily(Family, Settings):
 
     @abstractmethod
     def integrate(self, net: Predict, y: Tensor, noise: Tensor) -> Tensor:
-        """Noise (N, ...) -> samples (N, ...). ``net`` may be two networks, one guided away from the other."""
+        """Noise (N, *noise_shape) -> samples (N, ...). ``net``: the averaged module, or as ``predict`` has it."""
+
+    def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the normal noise of one sample, for items of a shape."""
+        return shape
 
     def fit(
         self,
@@ -51,12 +55,11 @@ class NeuralFamily(Family, Settings):
         previous = None if previous is None else previous.trained
         finetune = isinstance(previous, NeuralGenerator)
         if saved is not None:
-            state = TrainState.restored(self._net(data.shape, data.classes, device), saved)
+            state = TrainState.restored(self._any_net(data.shape, data.classes, device), saved)
         elif isinstance(previous, NeuralGenerator):
             state = previous.training.copy()
         else:
-            net = build(self.net, data.shape, data.classes, streams.torch("parameters", device))
-            state = TrainState.new(net)
+            state = TrainState.new(self._net(data.shape, data.classes, streams.torch("parameters", device)))
         budget = settings.finetune_images if finetune else settings.budget_images
         lr = (settings.finetune_lr, settings.finetune_lr) if finetune else (settings.lr, 0.05 * settings.lr)
         generator = streams.torch("training", device)
@@ -64,12 +67,29 @@ class NeuralFamily(Family, Settings):
         return NeuralGenerator(self, state, data.shape)
 
     def restored(self, saved: Saved, shape: tuple[int, ...], classes: int) -> NeuralGenerator:
-        net = self._net(shape, classes, saved["updates"].device)
+        net = self._any_net(shape, classes, saved["updates"].device)
         return NeuralGenerator(self, TrainState.restored(net, saved), shape)
 
-    def _net(self, shape: tuple[int, ...], classes: int, device: torch.device) -> nn.Module:
-        """A network to put parameters into."""
-        return build(self.net, shape, classes, Streams(0, "restored", 0).torch("parameters", device))
+    def _net(self, shape: tuple[int, ...], classes: int, generator: torch.Generator) -> nn.Module:
+        """A new module, its parameters drawn from ``generator``."""
+        return build(lambda: self.build(shape, classes), generator)
+
+    def _any_net(self, shape: tuple[int, ...], classes: int, device: torch.device) -> nn.Module:
+        """A module to put parameters into."""
+        return self._net(shape, classes, Streams(0, "restored", 0).torch("parameters", device))
+
+
+@dataclass(frozen=True)
+class ScoreFamily(NeuralFamily):
+    """Its network predicts the score, or what is affine in it, at every noise level: it can be guided."""
+
+    takes_guidance: ClassVar[bool] = True
+
+    net: NetSettings = MLPSettings()
+    train: TrainSettings = TrainSettings()
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        return self.net.build(shape, classes)
 
 
 @dataclass(frozen=True)
@@ -80,7 +100,7 @@ class NeuralGenerator(Generator):
     predict: Predict | None = None  # asked by the sampler; None is the averaged network of ``training``
 
     def noise(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        return rng.standard_normal((n, *self.shape), dtype=np.float32)
+        return rng.standard_normal((n, *self.family.noise_shape(self.shape)), dtype=np.float32)
 
     @torch.no_grad()
     def sample(self, y: Tensor, noise: Tensor) -> Tensor:
@@ -112,8 +132,10 @@ class NeuralGenerator(Generator):
         return replace(self, predict=predictions(self._predict(), auxiliary._predict(), weight))
 
     def _alike(self, other: NeuralGenerator) -> bool:
-        family = replace(other.family, net=self.family.net, train=self.family.train)
-        return family == self.family and other.shape == self.shape
+        mine, its = self.family, other.family
+        if not isinstance(mine, ScoreFamily) or not isinstance(its, ScoreFamily) or other.shape != self.shape:
+            return False
+        return replace(its, net=mine.net, train=mine.train) == mine
 
     def _predict(self) -> Predict:
         return self.predict or self.training.ema.eval()
