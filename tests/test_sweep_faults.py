@@ -56,7 +56,14 @@ def start(tmp_path, scenario):
 
     def start(folder):
         log = (tmp_path / "log").open("ab")
-        process = psutil.Popen(command(folder, scenario), stdout=log, stderr=log, start_new_session=True)
+        # A shell that starts these tests in the background has them ignore Ctrl-C, and what they start inherits that.
+        process = psutil.Popen(
+            command(folder, scenario),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
         started.append(process)
         return process
 
