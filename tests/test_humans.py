@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from ecosystem.errors import DataError
@@ -16,14 +18,17 @@ from ecosystem.humans import (
     Categorical,
     Cifar10,
     Digits,
+    FashionMnist,
     Gaussian,
     Humans,
     HumanSource,
+    ImageFolder,
     Mnist,
     Ring8,
     TwoMoons,
 )
 from ecosystem.humans.files import folder
+from ecosystem.rng import stream
 
 ENDLESS = [
     Gaussian(),
@@ -41,34 +46,74 @@ FINITE = [
     Digits(),
     Digits(held_out=1000, labelled=False),
     Mnist(pages=3000),
+    FashionMnist(pages=350, held_out=60),
+    ImageFolder("images", size=8, pages=350, held_out=60, classes=5, labelled=True),
+    ImageFolder("images", size=6, channels=1, pages=350, held_out=60),
     pytest.param(Cifar10(pages=3000), marks=pytest.mark.slow),
 ]
 
 
-def opened(settings: HumanSource, unpacked: Callable[[str], str]) -> Humans:
+def idx(values: Any) -> bytes:
+    """The format of MNIST's files: the type, the number of sides, the sides, the bytes."""
+    return bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes() + values.astype(np.uint8).tobytes()
+
+
+def clothes(root: Path, training: int = 400, test: int = 100) -> None:
+    """Fashion-MNIST as torchvision lays it out: fewer images, of noise; the label is that of the first pixel."""
+    folder = root / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, size in (("train", training), ("t10k", test)):
+        x = stream(0, "test", part).integers(0, 256, (size, 28, 28))
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(x))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx(x[:, 0, 0] % 10))
+
+
+def images(root: Path) -> None:
+    """500 pictures of noise in five folders."""
+    for number, pixels in enumerate(stream(0, "test", "images").integers(0, 256, (500, 8, 8, 3), dtype=np.uint8)):
+        path = root / "images" / "abcde"[number % 5] / f"{number}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("made")
+    clothes(root)
+    images(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECOSYSTEM_CACHE", str(root / "cache"))
+        yield root
+
+
+def opened(settings: HumanSource, unpacked: Callable[[str], str], made: Path) -> Humans:
     if isinstance(settings, Mnist | Cifar10):
         settings = replace(settings, root=unpacked(settings.source))
+    elif isinstance(settings, FashionMnist):
+        settings = replace(settings, root=str(made))
+    elif isinstance(settings, ImageFolder):
+        settings = replace(settings, root=str(made / settings.root))
     return settings.open()
 
 
 @pytest.fixture(params=ENDLESS, ids=str)
-def endless(request: pytest.FixtureRequest, unpacked: Callable[[str], str]) -> Humans:
-    return opened(request.param, unpacked)
+def endless(request: pytest.FixtureRequest, unpacked: Callable[[str], str], made: Path) -> Humans:
+    return opened(request.param, unpacked, made)
 
 
 @pytest.fixture(params=FINITE, ids=str)
-def finite(request: pytest.FixtureRequest, unpacked: Callable[[str], str]) -> Humans:
-    return opened(request.param, unpacked)
+def finite(request: pytest.FixtureRequest, unpacked: Callable[[str], str], made: Path) -> Humans:
+    return opened(request.param, unpacked, made)
 
 
 @pytest.fixture(params=[*ENDLESS, *DISCRETE], ids=str)
-def known(request: pytest.FixtureRequest, unpacked: Callable[[str], str]) -> Humans:
-    return opened(request.param, unpacked)
+def known(request: pytest.FixtureRequest, unpacked: Callable[[str], str], made: Path) -> Humans:
+    return opened(request.param, unpacked, made)
 
 
 @pytest.fixture(params=[*ENDLESS, *DISCRETE, *FINITE], ids=str)
-def humans(request: pytest.FixtureRequest, unpacked: Callable[[str], str]) -> Humans:
-    return opened(request.param, unpacked)
+def humans(request: pytest.FixtureRequest, unpacked: Callable[[str], str], made: Path) -> Humans:
+    return opened(request.param, unpacked, made)
 
 
 def rows(x: np.ndarray) -> set[bytes]:
@@ -249,6 +294,17 @@ def test_mnist_is_read_from_a_folder(unpacked: Callable[[str], str]) -> None:
     assert len(humans.held_out()) == 2000
 
 
+def test_fashion_mnist_is_read_from_a_folder(made: Path) -> None:
+    humans = FashionMnist(root=str(made), pages=300, held_out=40).open()
+    humans.ready()
+    truth = stream(0, "test", "train").integers(0, 256, (400, 28, 28))
+    assert humans.shape == (1, 28, 28) and humans.classes == 10 and humans.pool_size == 300
+    assert np.array_equal(humans.pool(400).x[:, 0], truth[:300])
+    for items in (humans.pool(400), humans.held_out()):
+        assert np.array_equal(items.y, items.x[:, 0, 0, 0] % 10)
+    assert FashionMnist().open().pool_size == 60_000 and FashionMnist(labelled=False).open().classes == 1
+
+
 @pytest.mark.slow
 def test_cifar10_is_read_from_a_folder(unpacked: Callable[[str], str]) -> None:
     humans = Cifar10(root=unpacked("cifar10"), held_out=500).open()
@@ -261,9 +317,13 @@ def test_cifar10_is_read_from_a_folder(unpacked: Callable[[str], str]) -> None:
 # Faults -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [Mnist(), Cifar10()], ids=["mnist", "cifar10"])
+@pytest.mark.parametrize(
+    ("settings", "inside"),
+    [(Mnist(), "MNIST/raw"), (FashionMnist(), "FashionMNIST/raw"), (Cifar10(), "cifar-10-batches-py")],
+    ids=["mnist", "fashion-mnist", "cifar10"],
+)
 def test_missing_files_name_the_folder_and_both_remedies(
-    settings: Mnist | Cifar10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Mnist | FashionMnist | Cifar10, inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torchvision.datasets
 
@@ -271,13 +331,37 @@ def test_missing_files_name_the_folder_and_both_remedies(
         raise RuntimeError("Dataset not found." if not download else "no network")
 
     monkeypatch.setenv("ECOSYSTEM_DATA", str(tmp_path / "here"))
-    monkeypatch.setattr(torchvision.datasets, "MNIST", nothing_there)
-    monkeypatch.setattr(torchvision.datasets, "CIFAR10", nothing_there)
+    for name in ("MNIST", "FashionMNIST", "CIFAR10"):
+        monkeypatch.setattr(torchvision.datasets, name, nothing_there)
     with pytest.raises(DataError) as caught:
         settings.open().ready()
     message = str(caught.value)
     assert str(tmp_path / "here") in message
     assert "no network" in message and "ECOSYSTEM_DATA" in message and "network be reached" in message
+    assert f"a folder that holds {inside}" in message
+
+
+@pytest.mark.parametrize("damage", ["fewer", "no test set", "labels cut", "no idx", "fewer labels"])
+def test_damaged_official_files_are_refused(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clothes(tmp_path)
+    raw = tmp_path / "FashionMNIST" / "raw"
+    labels = raw / "train-labels-idx1-ubyte"
+    if damage == "no test set":
+        (raw / "t10k-images-idx3-ubyte").unlink()
+    elif damage == "labels cut":
+        labels.write_bytes(labels.read_bytes()[:-1])
+    elif damage == "no idx":
+        labels.write_text("<html>404</html>")
+    elif damage == "fewer labels":
+        labels.write_bytes(idx(np.zeros(399)))
+
+    def no_network(self: object) -> None:
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.download", no_network)
+    settings = FashionMnist(root=str(tmp_path), held_out=60, pages=None if damage == "fewer" else 100)
+    with pytest.raises(DataError, match=r"(not the official one|no network)(.|\n)*Remedy"):
+        settings.open().ready()
 
 
 def test_the_folder_is_root_then_the_environment_then_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +381,21 @@ def test_the_folder_is_root_then_the_environment_then_the_cache(monkeypatch: pyt
         {"source": "ring-8", "labelled": "yes"},
         {"source": "two-moons", "nose": 0.1},
         {"source": "mnist", "held_out": 10_001},
+        {"source": "fashion-mnist", "held_out": 10_001},
+        {"source": "fashion_mnist"},
+        {"source": "image-folder"},
+        {"source": "image-folder", "root": ""},
+        {"source": "image-folder", "root": None},
+        {"source": "image-folder", "root": "x", "size": 3},
+        {"source": "image-folder", "root": "x", "size": 1025},
+        {"source": "image-folder", "root": "x", "channels": 2},
+        {"source": "image-folder", "root": "x", "crop": "centre"},
+        {"source": "image-folder", "root": "x", "crop": None},
+        {"source": "image-folder", "root": "x", "held_out": 0},
+        {"source": "image-folder", "root": "x", "held_out": 0.1},
+        {"source": "image-folder", "root": "x", "pages": 0},
+        {"source": "image-folder", "root": "x", "classes": 1},
+        {"source": "image-folder", "root": "x", "labelled": True},
         {"source": "categorical"},
         {"source": "categorical", "probabilities": []},
         {"source": "categorical", "probabilities": [0.5, 0.5 + 1e-8]},
@@ -318,4 +417,7 @@ def test_settings_are_read_from_a_mapping() -> None:
     assert read('{"source": "gaussian", "mean": 1}') == Gaussian(mean=1.0)
     assert read('{"source": "ring-8", "labelled": true}') == Ring8(labelled=True)
     assert read('{"source": "mnist", "pages": 5000}') == Mnist(pages=5000)
+    assert read('{"source": "fashion-mnist"}') == FashionMnist()
+    folder_of_faces = '{"source": "image-folder", "root": "faces", "channels": 1, "classes": 40, "labelled": true}'
+    assert read(folder_of_faces) == ImageFolder("faces", channels=1, classes=40, labelled=True)
     assert read('{"source": "categorical", "probabilities": [0.5, 0.5]}') == Categorical((0.5, 0.5))

@@ -4,18 +4,21 @@ from ecosystem.humans.base import Endless, Humans, Items, Modes, Reservoir, unla
 from ecosystem.humans.categorical import Categorical
 from ecosystem.humans.densities import Gaussian, Ring8, TwoMoons
 from ecosystem.humans.digits import Digits
-from ecosystem.humans.files import Cifar10, Mnist
+from ecosystem.humans.files import Cifar10, FashionMnist, Mnist
+from ecosystem.humans.image_folder import ImageFolder
 
-HumanSource = Gaussian | Categorical | Ring8 | TwoMoons | Digits | Mnist | Cifar10
+HumanSource = Gaussian | Categorical | Ring8 | TwoMoons | Digits | Mnist | FashionMnist | Cifar10 | ImageFolder
 
 __all__ = [
     "Categorical",
     "Cifar10",
     "Digits",
     "Endless",
+    "FashionMnist",
     "Gaussian",
     "HumanSource",
     "Humans",
+    "ImageFolder",
     "Items",
     "Mnist",
     "Modes",

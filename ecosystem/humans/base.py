@@ -49,19 +49,26 @@ class Humans(ABC):
     shape: tuple[int, ...]  # of one item: (D,) for vectors, (C, H, W) for images
     classes: int  # 1 where items carry no label
     known_classes: int = 0  # that a classifier can learn to tell, also where the items carry no label here
-    pool_size: int | None  # items that draw can hand out in one run; None: endless
+    pool_size: int | None  # items that draw can hand out in one run; None: endless, or known to ``ready`` alone
     modes: Modes | None  # where the density is a mixture of known modes
     distribution: Distribution | None = None  # where it is known exactly
     held_out_size: int  # items; known without reading any
+    details: str = ""  # what tells its items from others of the same name
 
-    def ready(self) -> None:
-        """Raise DataError now, where items would be missing in the midst of a run."""
+    def ready(self, pages: int = 0) -> None:
+        """Raise DataError now, where items would be missing in the midst of a run that draws ``pages`` of them."""
         return
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of items that the settings do not fix, as those of a folder that may change; else ""."""
+        return ""
 
     @property
     def conditions(self) -> str:
         """The name under which a card's baseline was measured: labels that are hidden make another task."""
-        return f"{self.name} without labels" if self.classes == 1 < self.known_classes else self.name
+        name = f"{self.name} {self.details}".rstrip()
+        return f"{name} without labels" if self.classes == 1 < self.known_classes else name
 
     @abstractmethod
     def draw(self, n: int, *, seed: int, who: str, round: int, used: int) -> Items:

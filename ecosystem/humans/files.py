@@ -1,8 +1,9 @@
-"""``mnist`` and ``cifar10``: real images through torchvision, from a folder or else from the network.
+"""``mnist``, ``fashion-mnist``, ``cifar10``: real images through torchvision, from a folder or else from the network.
 
 Sources: Y. LeCun, C. Cortes, C. Burges, The MNIST Database of Handwritten Digits, 1998 (60,000 + 10,000
-images of 28x28); A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009 (50,000 + 10,000
-images of 32x32 in colour).
+images of 28x28); H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
+Learning Algorithms, 2017, arXiv 1708.07747 (as many of the same size); A. Krizhevsky, Learning Multiple Layers of
+Features from Tiny Images, 2009 (50,000 + 10,000 images of 32x32 in colour).
 
 The folder is ``root``, or the environment's ECOSYSTEM_DATA, or ~/.cache/ecosystem. Pages are drawn from the
 official training set (its first ``pages`` images). The held-out set is a fixed part of the official test set,
@@ -49,6 +50,20 @@ class Mnist(Settings):
 
 
 @dataclass(frozen=True)
+class FashionMnist(Settings):
+    """Pictures of ten kinds of clothing, 28x28, grey."""
+
+    source: Literal["fashion-mnist"] = "fashion-mnist"
+    root: str | None = None  # a folder with FashionMNIST/raw in it
+    pages: Positive | None = None  # None: all 60,000
+    held_out: HeldOut = 2000
+    labelled: bool = True
+
+    def open(self) -> Humans:
+        return Files(self, folder(self.root))
+
+
+@dataclass(frozen=True)
 class Cifar10(Settings):
     """Photographs of ten kinds of thing, 32x32, in colour."""
 
@@ -62,8 +77,11 @@ class Cifar10(Settings):
         return Files(self, folder(self.root))
 
 
-TRAINING = {"mnist": 60_000, "cifar10": 50_000}  # images
-SHAPE = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+Official = Mnist | FashionMnist | Cifar10
+
+TRAINING = {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}  # images
+SHAPE = {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+INSIDE = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw", "cifar10": "cifar-10-batches-py"}
 CLASSES = 10
 
 
@@ -73,14 +91,14 @@ class Files(Humans):
     modes = None
     known_classes = CLASSES
 
-    def __init__(self, settings: Mnist | Cifar10, root: Path) -> None:
+    def __init__(self, settings: Official, root: Path) -> None:
         self._settings, self._root = settings, root
         self.name, self.shape = settings.source, SHAPE[settings.source]
         self.classes = CLASSES if settings.labelled else 1
         self.pool_size = min(settings.pages or TRAINING[self.name], TRAINING[self.name])
         self.held_out_size = settings.held_out
 
-    def ready(self) -> None:
+    def ready(self, pages: int = 0) -> None:
         read = self._read
         if (read.shape, read.pool_size, read.held_out_size) != (self.shape, self.pool_size, self.held_out_size):
             raise DataError(
@@ -108,7 +126,7 @@ def folder(root: str | None) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _reservoir(settings: Mnist | Cifar10, root: Path) -> Reservoir:
+def _reservoir(settings: Official, root: Path) -> Reservoir:
     training = _read(settings.source, root, train=True).take(slice(settings.pages))
     test_set = _read(settings.source, root, train=False)
     order = stream(0, "humans", f"{settings.source} held out").permutation(len(test_set))
@@ -120,9 +138,10 @@ def _reservoir(settings: Mnist | Cifar10, root: Path) -> Reservoir:
 
 def _read(source: str, root: Path, *, train: bool) -> Items:
     """One official part, from the disk if it is there."""
-    import torchvision.datasets
+    from torchvision import datasets
 
-    data_set = {"mnist": torchvision.datasets.MNIST, "cifar10": torchvision.datasets.CIFAR10}[source]
+    known = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}
+    data_set = known[source]
     try:
         return _items(data_set(root, train=train, download=False))
     except Exception:  # torchvision has a dozen ways to say "missing or damaged"; a download mends them all
@@ -135,15 +154,17 @@ def _download(source: str, root: Path, fetch: Callable[[], Any]) -> Any:
             return fetch()
     except Exception as error:
         why = str(error).strip()
-        inside = {"mnist": "MNIST/raw", "cifar10": "cifar-10-batches-py"}[source]
         raise DataError(
             f"humans: source '{source}' is not in {root} and cannot be downloaded to it ({why}).\n"
             f"Remedy: let {root} be written and the network be reached once; or point humans.root, or the "
-            f"environment variable ECOSYSTEM_DATA, at a folder that holds {inside}."
+            f"environment variable ECOSYSTEM_DATA, at a folder that holds {INSIDE[source]}."
         ) from error
 
 
 def _items(data_set: Any) -> Items:
-    x = np.asarray(data_set.data)  # MNIST (N, 28, 28), CIFAR-10 (N, 32, 32, 3), both uint8
+    x = np.asarray(data_set.data)  # MNISTs (N, 28, 28), CIFAR-10 (N, 32, 32, 3), both uint8
     x = x[:, None] if x.ndim == 3 else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    return Items(x, np.asarray(data_set.targets, dtype=np.int64))
+    y = np.asarray(data_set.targets, dtype=np.int64)
+    if len(x) != len(y):
+        raise ValueError(f"{len(x):,} images and {len(y):,} labels")
+    return Items(x, y)
