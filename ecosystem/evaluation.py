@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from ecosystem import metrics
 from ecosystem.errors import TrainingError
+from ecosystem.features import Features, FeaturesName
+from ecosystem.features.base import as_vectors
 from ecosystem.humans import Humans, Items
 from ecosystem.metrics.base import Sample, replicates
 from ecosystem.models.base import Generator
@@ -37,10 +39,15 @@ GALLERY_VECTORS = 500
 
 @dataclass(frozen=True)
 class EvaluationSettings(Settings):
-    """``samples`` a generation (null: as many as are held out, 2,000 at most); ``groups`` of the jackknife."""
+    """``samples`` a generation (null: as many as are held out, 2,000 at most); ``groups`` of the jackknife.
+
+    ``features``: where every metric compares items; null: the distance on the classifier's features of images, all else
+    on raw values.
+    """
 
     samples: Positive | None = None
     groups: Annotated[int, at.Ge(2), at.Le(100)] = 8
+    features: FeaturesName | None = None
 
     def size(self, humans: Humans) -> int:
         """How many samples a generation is measured by."""
@@ -63,17 +70,18 @@ class Evaluator:
         names: Sequence[str] | None,
         settings: EvaluationSettings,
         seed: int,
-        device: torch.device,
         archive: Items,
+        features: Features | None = None,
     ) -> None:
-        self._humans, self._judge, self._settings, self._device = humans, judge, settings, device
+        self._humans, self._judge, self._settings = humans, judge, settings
+        self._features = features
         self._metrics = metrics.build(names, humans)
         self._streams = Streams(seed, "evaluation", 0)
         held_out = humans.held_out()
         remembered = any("archive" in metric.needs_of_human for metric in self._metrics)
-        known = self._items(archive.x, archive.y) if remembered else None
-        self._human = replace(self._items(held_out.x, held_out.y), archive=known)
-        self._nothing = self._items(np.empty((0, *humans.shape)), held_out.y[:0])
+        known = self._human_items(archive, None) if remembered else None
+        self._human = replace(self._human_items(held_out, judge), archive=known)
+        self._nothing = self._items(np.empty((0, *humans.shape)), held_out.y[:0], None)
         # Labels in the order of the held-out items, repeated where more samples than items are asked for.
         self._prompts = np.resize(held_out.y, settings.size(humans))
 
@@ -124,14 +132,13 @@ class Evaluator:
 
     def _generated(self, generator: Generator, x: NDArray[Any], reward: Reward | None) -> Sample:
         """Samples and all that is known of their model."""
-        sample = self._items(x, self._prompts[: len(x)]) if len(x) else self._nothing
+        sample = self._items(x, self._prompts[: len(x)], self._judge) if len(x) else self._nothing
+        if self._features and len(x):
+            sample = replace(sample, named=self._features.of(x))
         known = generator.distribution()
         atoms = None if known is None else known.atoms
-        return Sample(
-            sample.x,
-            sample.features,
-            sample.labels,
-            sample.y,
+        return replace(
+            sample,
             reward=reward.score(x, self._judge) if reward and len(x) else None,
             distribution=known,
             log_prob=self._log_prob(generator),
@@ -143,23 +150,21 @@ class Evaluator:
         if type(generator).log_prob is Generator.log_prob or not any("log_prob" in m.needs for m in self._metrics):
             return None
         held_out = self._humans.held_out()
-        x, y = (torch.from_numpy(a).to(self._device) for a in (held_out.x, held_out.y))
+        device = next(iter(generator.state().values())).device
+        x, y = (torch.from_numpy(a).to(device) for a in (held_out.x, held_out.y))
         found: NDArray[np.float64] = generator.log_prob(x, y).double().cpu().numpy()
         return found
 
-    def _items(self, x: NDArray[Any], y: Ints) -> Sample:
-        judge = self._judge
+    def _human_items(self, items: Items, judge: Classifier | None) -> Sample:
+        sample = self._items(items.x, items.y, judge)
+        return replace(sample, named=self._features.of_humans(items.x)) if self._features and len(items) else sample
+
+    def _items(self, x: NDArray[Any], y: Ints, judge: Classifier | None) -> Sample:
         return Sample(
             x=as_vectors(x),
-            features=judge.features(x) if judge and len(x) else None,
-            labels=judge.probabilities(x).argmax(axis=1) if judge and len(x) else None,
+            features=judge.features(x) if judge and self._features is None else None,
+            labels=judge.probabilities(x).argmax(axis=1) if judge else None,
             y=y,
             reward=None,
             distribution=self._humans.distribution,
         )
-
-
-def as_vectors(x: NDArray[Any]) -> NDArray[np.float64]:
-    """Items as they lie on the web, (N, ...), as raw vectors (N, D); images in [-1, 1]."""
-    flat: NDArray[np.float64] = x.reshape(len(x), math.prod(x.shape[1:]))
-    return flat / 127.5 - 1.0 if x.dtype == np.uint8 else flat

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,7 +51,8 @@ def judged(x: NDArray[np.float64], y: NDArray[np.int64]) -> Sample:
 
 def ring(who: str, n: int = N) -> Sample:
     items = RING.open().draw(n, seed=0, who=who, round=0, used=0)
-    return judged(items.x, items.y)
+    sample = judged(items.x, items.y)
+    return replace(sample, archive=ring("archive", 2 * N)) if who == "human" else sample
 
 
 def bare(x: NDArray[np.float64]) -> Sample:
@@ -67,6 +69,16 @@ def without_half_the_modes(sample: Sample) -> Sample:
     return judged(sample.x - CENTRES[sample.y] + CENTRES[sample.y % 4], sample.y)
 
 
+def of_one_mode(sample: Sample) -> Sample:
+    return judged(sample.x - CENTRES[sample.y] + CENTRES[0], sample.y)
+
+
+def copied(sample: Sample) -> Sample:
+    """The archive again, and all of it."""
+    archive = ring("archive", 2 * N)
+    return judged(archive.x, archive.y)
+
+
 def normal(who: str, n: int, dims: int) -> NDArray[np.float64]:
     return stream(0, who, "test").standard_normal((n, dims))
 
@@ -81,8 +93,9 @@ def endless(name: str, known: Distribution) -> Humans:
 SMOOTH = endless("smooth", Distribution(np.zeros(2), np.eye(2)))
 DISCRETE = endless("discrete", Distribution.discrete(CENTRES, np.full(8, 1 / 8)))
 SOURCES = [RING.open(), Digits().open(), SMOOTH, DISCRETE]
-BY_NAME = {m.name: m for source in SOURCES for m in metrics.build(None, source)}
-ALL = [BY_NAME[name] for name in metrics.NAMES]
+BY_NAME = {m.name: m for source in SOURCES for m in metrics.build(metrics.measurable(source), source)}
+CLASS_SHARES = [f"class-share-{number}" for number in range(10)]
+ALL = [BY_NAME[name] for name in (*metrics.NAMES, *CLASS_SHARES[:2])]
 every_metric = pytest.mark.parametrize("metric", ALL, ids=lambda m: m.name)
 every_sampled = pytest.mark.parametrize("metric", [m for m in ALL if not m.exact], ids=lambda m: m.name)
 EXACT = [m for m in ALL if m.exact]
@@ -131,6 +144,23 @@ DAMAGES = [
     ("agreement", noisy),
     ("agreement", without_half_the_modes),
     ("reward", noisy),
+    ("fid", noisy),
+    ("kid", without_half_the_modes),
+    ("kid", of_one_mode),
+    ("density", noisy),
+    ("coverage", noisy),
+    ("coverage", without_half_the_modes),
+    ("vendi", of_one_mode),
+    ("fld", noisy),
+    ("fld", without_half_the_modes),
+    ("fld", copied),
+    ("fld-gap", copied),
+    ("copies", copied),
+    ("c2st", without_half_the_modes),
+    ("c2st-knn", noisy),
+    ("c2st-knn", without_half_the_modes),
+    ("bits-per-dimension", noisy),
+    ("bits-per-dimension", without_half_the_modes),
 ]
 
 
@@ -162,9 +192,11 @@ def test_a_metric_applies_only_where_what_it_needs_is_known() -> None:
     human = ring("human")
     silent = {m.name for m in ALL if not m.applies(bare(human.x), human)}
     exact = {m.name for m in EXACT}
-    assert silent == {"class-entropy", "class-tv", "agreement", "reward", "reward-variance"} | exact
+    of_labels = {"class-entropy", "class-tv", "agreement", *CLASS_SHARES[:2]}
+    assert silent == of_labels | {"reward", "reward-variance"} | exact
     unknown_human = {m.name for m in ALL if not m.applies(human, bare(human.x))}
-    assert unknown_human == {"mean-error", "gaussian-w2"}, "which compare with what is known of the human source"
+    remembers = {"fld", "fld-gap", "copies"}
+    assert unknown_human == {"mean-error", "gaussian-w2"} | remembers, "what is known of the source, and its archive"
 
 
 @every_exact
@@ -196,6 +228,13 @@ def names_of(source: Humans) -> list[str]:
     return [metric.name for metric in metrics.build(None, source)]
 
 
+def more_of(source: Humans) -> set[str]:
+    """What is measured on request alone."""
+    found = metrics.measurable(source)
+    assert found[: len(names_of(source))] == names_of(source) and len(set(found)) == len(found)
+    return set(found) - set(names_of(source))
+
+
 COMMON = {"frechet", "sliced-wasserstein", "variance", "reward", "reward-variance"}
 NEIGHBOURS = {"precision", "recall", "tail-recall"}
 MOMENTS = {"gaussian-w2", "model-variance", "log-std", "mean-error"}
@@ -216,8 +255,18 @@ def test_a_source_gets_the_metrics_that_suit_it() -> None:
     assert set(names_of(Digits().open())) == images | {"agreement"}
 
 
+def test_on_request_a_source_gets_more() -> None:
+    anywhere = {"kid", "vendi", "c2st"}
+    among_neighbours = {"density", "coverage", "fld", "fld-gap", "copies", "c2st-knn"}
+    assert more_of(DISCRETE) == anywhere
+    assert more_of(RING.open()) == more_of(SMOOTH) == anywhere | among_neighbours
+    images = anywhere | among_neighbours | {"fid", "bits-per-dimension", *CLASS_SHARES}
+    assert more_of(Digits().open()) == more_of(Digits(labelled=False).open()) == images
+
+
 def test_names_are_in_the_order_in_which_they_are_shown() -> None:
-    assert set(metrics.NAMES) == set(BY_NAME) and len(set(metrics.NAMES)) == len(metrics.NAMES)
+    assert {*metrics.NAMES, *CLASS_SHARES} == set(BY_NAME) and len(set(metrics.NAMES)) == len(metrics.NAMES)
+    assert set(metrics.DEFAULT) == {name for source in SOURCES for name in names_of(source)}
     for source in SOURCES:
         found = names_of(source)
         assert found == [name for name in metrics.NAMES if name in found]
@@ -227,9 +276,14 @@ def test_metrics_can_be_named() -> None:
     chosen = metrics.build(["recall", "frechet"], Digits().open())
     assert [m.name for m in chosen] == ["recall", "frechet"]
     assert metrics.build([], Digits().open()) == []
-    for name in ("modes", "fid"):
-        with pytest.raises(ScenarioError, match=f"'{name}' cannot be measured on 'digits'(.|\n)*Remedy"):
+    assert [m.name for m in metrics.build(["kid", "class-share-9"], Digits().open())] == ["kid", "class-share-9"]
+    for name in ("modes", "class-share-10", "class-share-", "class-share-00"):
+        refused = f"'{name}' cannot be measured on 'digits'(.|\n)*Remedy(.|\n)*class-share-0 to class-share-9"
+        with pytest.raises(ScenarioError, match=refused):
             metrics.build([name], Digits().open())
+    with pytest.raises(ScenarioError, match="cannot be measured") as told:
+        metrics.build(["class-share-0"], RING.open())
+    assert "class-share-0 to" not in str(told.value)
 
 
 # Truth: Fréchet -----------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ An *exact* metric reads what is known of the model itself and no sample; it has 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from ecosystem.rng import stream
 from ecosystem.summary import Direction
 
 Known = Literal["labels", "reward", "distribution", "mass", "log_prob", "atom_reward", "archive"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +71,22 @@ class Sample:
         """The neighbours of each item; the human sample's are found once for a whole run."""
         return Nearest(self.points)
 
+    def against(self, other: Sample, find: Callable[[Sample, Sample], T]) -> T:
+        """``find(self, other)``, found once for the two: metrics and their replicates share it. Gone with either."""
+        found = self._found.setdefault(other, {})
+        if find not in found:
+            found[find] = find(self, other)
+        return cast(T, found[find])
+
+    @cached_property
+    def _found(self) -> WeakKeyDictionary[Sample, dict[Any, Any]]:
+        return WeakKeyDictionary()
+
 
 class Metric(ABC):
     """A number on a generated sample, measured against a human one."""
 
-    name: ClassVar[str]
+    name: str  # of the class; of each object where there is one for each class of items
     unit: ClassVar[str]
     better: ClassVar[Direction]
     exact: ClassVar[bool] = False  # read off the model itself: no item is looked at

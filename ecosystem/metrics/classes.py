@@ -6,14 +6,22 @@
   those predicted for the held-out human ones. Predicted for both, so that the classifier's own leanings
   cancel.
 - ``agreement``: the share of items that are taken for what was asked for.
+- ``class-share-K``: the share of generated items that are taken for class K. Where users prefer a class, this one's
+  grows and the others' shrink: the figures of D. Ferbach, Q. Bertrand, A. J. Bose, G. Gidel, Self-Consuming Generative
+  Models with Curated Data Provably Optimize Human Preferences, 2024, arXiv 2407.09499. Each class is a metric of its
+  own, so that a claim can be made about it.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecosystem.metrics.base import Metric, Sample
+
+CLASS_SHARE = "class-share-"  # and the class
 
 
 class ClassEntropy(Metric):
@@ -49,6 +57,22 @@ class Agreement(Metric):
 
     def measure(self, generated: Sample, human: Sample) -> float:
         return float((_labels(generated) == generated.y).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class ClassShare(Metric):
+    number: int  # of the class
+    name: str = field(init=False)
+
+    unit = "share of generated"
+    better = "neither"
+    needs = ("labels",)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{CLASS_SHARE}{self.number}")
+
+    def measure(self, generated: Sample, human: Sample) -> float:
+        return float((_labels(generated) == self.number).mean())
 
 
 def _labels(sample: Sample) -> NDArray[np.int64]:

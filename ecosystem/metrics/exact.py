@@ -15,6 +15,15 @@ With the model's mean mu and covariance S, the human mu_h and S_h, in D dimensio
   arXiv 1712.01504). The best U is the orthogonal factor of S_h^(1/2) S^(1/2); in this form near Gaussians keep
   their small distance to full precision, and it is not negative.
 - ``nll``: the mean of -log p over the held-out human items. The items are a sample, but a fixed one.
+- ``bits-per-dimension``, of images: what it costs to say a held-out image under the model, in bits a channel of a
+  pixel. A value of 8 bits lies on [-1, 1] in a cell of width 2/255, so its probability is about p times that width, and
+
+      bpd = - (log p(x) + D log(2/255)) / (D log 2).
+
+  The uniform density on [-1, 1] takes log2(255) = 7.99 bits. Images are whole levels, and at these alone, or where a
+  pixel never changes, a density can be as large as one likes. It is the length of a code only if log p is the mean over
+  uniform noise within the cell, which is a bound on the logarithm of the cell's probability (L. Theis, A. van den Oord,
+  M. Bethge, A Note on the Evaluation of Generative Models, 2015, arXiv 1511.01844); a family that gives it says so.
 """
 
 from __future__ import annotations
@@ -90,6 +99,21 @@ class NLL(Metric):
     def measure(self, generated: Sample, human: Sample) -> float:
         assert generated.log_prob is not None, "applies() lets no model through without a density"
         return float(-generated.log_prob.mean())
+
+
+class BitsPerDimension(Metric):
+    """Infinite where the model gives a human image no density."""
+
+    name = "bits-per-dimension"
+    unit = "bits"
+    better = "lower"
+    exact = True
+    needs = ("log_prob",)
+
+    def measure(self, generated: Sample, human: Sample) -> float:
+        assert generated.log_prob is not None, "applies() lets no model through without a density"
+        dims = human.x.shape[1]
+        return float(-(generated.log_prob.mean() / dims + np.log(2 / 255)) / np.log(2))
 
 
 def bures(a: Floats, b: Floats) -> float:

@@ -40,7 +40,7 @@ class Precision(Metric):
         return [float(inside[keep].mean()) for keep in kept]
 
 
-class Coverage(Metric):
+class Covering(Metric):
     """Share of some human points that the generated sample covers."""
 
     better = "higher"
@@ -57,7 +57,7 @@ class Coverage(Metric):
         return [float(share) for share in covered(self.wanted(human), generated, kept).mean(axis=1)]
 
 
-class Recall(Coverage):
+class Recall(Covering):
     name = "recall"
     unit = "share of human"
 
@@ -65,7 +65,7 @@ class Recall(Coverage):
         return human.points
 
 
-class TailRecall(Coverage):
+class TailRecall(Covering):
     name = "tail-recall"
     unit = "share of the human tail"
 
