@@ -1,6 +1,7 @@
 """Events: the policies of a scenario as they stand after each of them.
 
-An event removes groups, adds others and sets policies, in this order. What is then wrong is told at the event.
+An event removes groups, adds others and sets policies, in this order. What is then wrong is told at the event. So is
+the removal of the first scraper while somebody goes by it without naming it: nobody moves to another unasked.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _POLICIES = {
         "correction",
         "negative_guidance",
         "distil",
+        "weights_of",
         "watermark",
         "model",
         "card",
@@ -62,6 +64,7 @@ def policies_after(
         faults += [checks.fault(document, finding) for finding in _event_checks(number, event, scenario.rounds)]
         after, wrong = _after(tree, number, event, document)
         wrong += [checks.fault(document, finding) for finding in _returning(number, event, ever)]
+        wrong += [checks.fault(document, finding) for finding in _moved(number, event, tree, after)]
         policy, invalid = grammar.check(Scenario, Document(after, document.origin, {}))
         wrong += [_event_fault(document, number, after, f.where, f.problem, f.remedy) for f in invalid]
         if policy is not None:
@@ -96,6 +99,20 @@ def _returning(number: int, event: Event, ever: set[str]) -> Iterator[checks.Fin
                 problem = f"`{group.name}` has been there before"
                 yield ("events", number, "add", part, place, "name"), problem, "choose a new name"
             ever.add(group.name)
+
+
+def _moved(number: int, event: Event, before: Any, after: Any) -> Iterator[checks.Finding]:
+    """A first scraper that leaves those who name none to another, whose pages may be quite different ones."""
+    [first, *_], then = before["scrapers"], after["scrapers"]
+    dotted = f"scrapers.{first['name']}"
+    if dotted not in (event.remove or ()) or not then:
+        return
+    served = {provider["name"] for provider in before["providers"] if provider["scraper"] is None}
+    left = [p["name"] for p in after["providers"] if p["scraper"] is None and p["name"] in served]
+    if left:
+        problem = f"`{first['name']}` crawls for all that name no scraper: {', '.join(f'`{name}`' for name in left)}"
+        remedy = f"say who crawls for them then, as `set: {{providers.{left[0]}.scraper: {then[0]['name']}}}`"
+        yield ("events", number, "remove", (event.remove or ()).index(dotted)), problem, remedy
 
 
 def _after(tree: Any, number: int, event: Event, document: Document) -> tuple[Any, list[Fault]]:

@@ -6,8 +6,10 @@ forms hold for it, and its records say what every training set was made of; from
 - *second moments of the data flow* (theory/flow.py), exact for Gaussians, kernel density estimates and categorical
   models whose pages are chosen without looking at them: model-variance and mean-error, heterozygosity where all
   models are categorical. Replacement, accumulation, sub-samples, windows, fresh data, fixed archives and many
-  providers that train on one another are all this one recursion.
-- *replacement of a Gaussian* adds log-std and gaussian-w2, which are no second moments (theory/gaussian.py).
+  providers that train on one another are all this one recursion. So is negative guidance of a Gaussian with a diagonal
+  covariance, or on the line: what is measured, and published, is the model as it is served (theory/guidance.py).
+- *replacement of a Gaussian* adds log-std and gaussian-w2, which are no second moments (theory/gaussian.py), and under
+  negative guidance log-std (theory/guided_loops.py).
 - *curation* (theory/curation.py), for categorical models and many pages: Luce's choice among K moves a distribution p
   to p H(p); mean-exp-reward.
 - *detector* (theory/identities.py): the synthetic share that a filter of known rates lets through.
@@ -30,11 +32,12 @@ from ecosystem.agents.user import UserSettings
 from ecosystem.distribution import Distribution
 from ecosystem.errors import AssumptionError
 from ecosystem.humans import Gaussian as GaussianSource
-from ecosystem.models import Categorical, Gaussian, Kde
+from ecosystem.models import Categorical, Gaussian, Kde, ModelFamily
+from ecosystem.models.guided import NegativeGuidance
 from ecosystem.question import Question, Scenario
 from ecosystem.records import Line
 from ecosystem.summary import Theory
-from ecosystem.theory import curation, gaussian, identities
+from ecosystem.theory import curation, gaussian, guidance, guided_loops, identities
 from ecosystem.theory.flow import DataFlow
 from ecosystem.web.choice import Luce, Uniform
 from ecosystem.web.corpus import Retention
@@ -160,7 +163,9 @@ def _known(question: Question) -> Distribution | None:
 
 def _simple(world: Scenario) -> bool:
     """Whether any page of a batch is as likely to be in a data set, each time anew, whatever is on it."""
-    counted = all(p.correction is None and p.negative_guidance is None for p in world.providers)
+    # Two that begin with one model are not two draws.
+    off = {(p.correction, p.weights_of) for p in world.providers}
+    counted = off <= {(None, None)}
     unbound = world.web.capacity is None and all(group.provider_choice is None for group in world.users)
     return counted and unbound and all(_takes_any(scraper) for scraper in world.scrapers)
 
@@ -184,9 +189,13 @@ def _blind(question: Question) -> bool:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model while the records are read again: its number in the flow, and the training set that it saw."""
+    """A model while the records are read again: its number in the flow, and the training set that it saw.
+
+    ``served``: the model that is served in its place; None where nothing is known of it.
+    """
 
     model: int
+    served: int | None
     by_batch: dict[int, int]
 
 
@@ -213,7 +222,8 @@ def _flow(question: Question, lines: Sequence[Line], flow: DataFlow) -> Iterator
                 widen=model.bandwidth**2 if isinstance(model, Kde) else 0.0,
                 same_as=_twin(by_batch, crawled.setdefault(scraper, []), sizes),
             )
-            models[name, row["generation"]] = Fitted(fitted, by_batch)
+            served = _served(flow, fitted, settings.provider(name).negative_guidance, model, question)
+            models[name, row["generation"]] = Fitted(fitted, served, by_batch)
             crawled[scraper].append(models[name, row["generation"]])
             yield name, models[name, row["generation"]]
         for number, (maker, generation, pages) in batches.items():
@@ -221,7 +231,30 @@ def _flow(question: Question, lines: Sequence[Line], flow: DataFlow) -> Iterator
                 bias = settings.provider(maker).sampling_bias
                 if (maker, generation) not in models:
                     raise AssumptionError("every model is assumed to be on record; one could not be measured")
-                groups[number] = flow.publish(models[maker, generation].model, pages, sampling_bias=bias)
+                model_served = models[maker, generation].served
+                if model_served is None:
+                    raise AssumptionError(f"guidance is assumed to act on `{maker}` by coordinate, and hardly to fail")
+                groups[number] = flow.publish(model_served, pages, sampling_bias=bias)
+
+
+def _served(
+    flow: DataFlow, model: int, guided: NegativeGuidance | None, family: ModelFamily, question: Question
+) -> int | None:
+    """The model as it is served; its auxiliary has samples of it that no sampling bias has touched."""
+    if guided is None or guided.weight == 0:
+        return model
+    if not isinstance(family, Gaussian) or not _by_coordinate(family, question):
+        return None
+    try:
+        widened, moved = guidance.served(guided.weight, guided.images, family.estimator)
+    except AssumptionError:
+        return None
+    return flow.guide(model, widened, moved)
+
+
+def _by_coordinate(model: Gaussian, question: Question) -> bool:
+    """Whether its coordinates are Gaussians on the line."""
+    return model.covariance == "diagonal" or question.scenario.humans.open().shape == (1,)
 
 
 def _twin(by_batch: dict[int, int], crawled: Sequence[Fitted], sizes: Mapping[int, int]) -> int | None:
@@ -245,8 +278,9 @@ def _moments(question: Question, lines: Sequence[Line]) -> Values:
     flow = DataFlow(float(known.variance.mean()))
     found: Values = {(p.name, m): [] for p in question.providers for m in ("model-variance", "mean-error")}
     for name, fitted in _flow(question, lines, flow):
-        found[name, "model-variance"].append(flow.variance(fitted.model))
-        found[name, "mean-error"].append(flow.mean_square(fitted.model))
+        served = fitted.served
+        found[name, "model-variance"].append(None if served is None else flow.variance(served))
+        found[name, "mean-error"].append(None if served is None else flow.mean_square(served))
     return found
 
 
@@ -264,12 +298,19 @@ def _heterozygosity(question: Question, lines: Sequence[Line]) -> Values:
 
 
 def _replaced(question: Question, lines: Sequence[Line]) -> Values:
-    """log-std and gaussian-w2, up to the first training set that is not the model's own last pages alone."""
+    """log-std and gaussian-w2, up to the first training set that is not the model's own last pages alone.
+
+    Of a provider that is guided, always alike, log-std as it is served.
+    """
     std = float(getattr(question.scenario.humans, "std", 1.0))
     found: Values = {}
     for provider in question.providers:
         model = question.cards[provider.name].model
         assert isinstance(model, Gaussian)
+        guided = {p.negative_guidance for world in _worlds(question) if (p := world.found_provider(provider.name))}
+        if guided != {None}:
+            found |= _replaced_guided(provider.name, model, guided, question, lines)
+            continue
         sets = list(_own_last_pages(provider.name, lines))
         mean, variance, expected, log = 0.0, std**2, std, math.log(std)
         logs, distances = [], []
@@ -282,9 +323,25 @@ def _replaced(question: Question, lines: Sequence[Line]) -> Values:
             logs.append(log)
             distances.append(mean + variance - 2 * std * expected + std**2)
         found[provider.name, "log-std"] = list(logs)
-        if model.covariance == "diagonal" or question.scenario.humans.open().shape == (1,):
+        if _by_coordinate(model, question):
             found[provider.name, "gaussian-w2"] = list(distances)
     return found
+
+
+def _replaced_guided(
+    provider: str, model: Gaussian, guided: set[NegativeGuidance | None], question: Question, lines: Sequence[Line]
+) -> Values:
+    [always, *others] = guided
+    if always is None or others or not _by_coordinate(model, question):
+        return {}
+    log, logs = math.log(float(getattr(question.scenario.humans, "std", 1.0))), list[float | None]()
+    try:
+        for n in _own_last_pages(provider, lines):
+            log += guided_loops.log_std_mean(n, 1, always.weight, always.images, model.estimator)
+            logs.append(log)
+    except AssumptionError:  # as of one image, which has no spread
+        pass
+    return {(provider, "log-std"): logs}
 
 
 def _own_last_pages(provider: str, lines: Sequence[Line]) -> Iterator[int]:

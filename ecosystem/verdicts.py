@@ -38,7 +38,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ecosystem import agreement, measures
+from ecosystem import agreement, measures, recovery
 from ecosystem.estimates import (
     Estimate,
     Interval,
@@ -52,13 +52,13 @@ from ecosystem.estimates import (
 )
 from ecosystem.metrics.neighbours import TAIL
 from ecosystem.records import Line
-from ecosystem.summary import Evidence, Judgement, Theory, Verdict
+from ecosystem.summary import Direction, Evidence, Judgement, Theory, Verdict
 
 MARGIN = 1.25
 HALF = 2.0
 WORST_FIRST: tuple[Verdict, ...] = ("collapsed", "degrading", "undecided", "improving", "stable")
 
-DISTANCES = ("frechet", "sliced-wasserstein")
+DISTANCES = ("fid", "frechet", "sliced-wasserstein")
 VARIANCE = "model-variance"
 DIVERSITIES = ("recall", "modes", "class-entropy", VARIANCE, "heterozygosity")
 
@@ -221,8 +221,9 @@ def judge(
     runs: Sequence[Sequence[Line]],
     verdicts: dict[str, Verdict],
     theory: Theories | None = None,
+    better: Mapping[str, Direction] | None = None,
 ) -> Judged:
-    """A claim (its YAML mapping) over the seeds' records."""
+    """A claim (its YAML mapping) over the seeds' records. ``better``: by metric, of those of which one side is."""
     word, of = claim["is"], claim.get("of")
     if word in WORST_FIRST:
         actual = verdicts[str(of)]
@@ -237,6 +238,10 @@ def judge(
         return _comparison(claim, series, runs)
     if min(len(s.values) for s in series) < 2:
         return Judged("undecided", None, "one generation has no trend")
+    if word == "recovers":
+        side, after, within = (better or {}).get(claim["metric"], "neither"), claim["after"], claim["within"]
+        found = recovery.judge(series, after, within, side, counted=_is_data_flow(claim))
+        return Judged(found.verdict, found.end, found.words, found.more_seeds)
     if word in ("increasing", "decreasing"):
         changes = [change(difference, s.start(), s.end()) for s in series]
         return _judged(claim, changes, _sign(word == "increasing"), "change from first to last")
@@ -332,6 +337,8 @@ def in_words(claim: dict[str, Any]) -> str:
         return f"{subject} stays within {claim['within']:g} times its generation 0"
     if word == "outgrows":
         return f"{subject} outgrows {claim['factor']:g} times its generation 0"
+    if word == "recovers":
+        return f"{subject} recovers after generation {claim['after']}, to within {claim['within']:g} times"
     if word in ("increasing", "decreasing"):
         return f"{subject} is {word}"
     if word == "as-theory":

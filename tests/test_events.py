@@ -124,6 +124,36 @@ def test_a_student_outlives_its_teacher():
     assert [line["providers"]["late"]["generation"] for line in told(w, 6)] == [-1, -1, -1, 0, 1, 2]
 
 
+def test_open_weights_are_a_beginning():
+    """Generation 0 is the other's model of that round, without a training; from then on each has its own diet."""
+    heir = LAB | {"name": "late", "scraper": "other", "weights_of": "lab"}
+    scrapers = [*LIVING["scrapers"], {"name": "other", "take": ["human"]}]
+    w = new_world(**happening({"at": 2, "add": {"providers": [heir]}}) | {"scrapers": scrapers})
+    lines = told(w, 5)
+    rows = [line["providers"]["late"] for line in lines]
+    other = [line["providers"]["lab"] for line in lines]
+    assert [row["generation"] for row in rows] == [-1, -1, 0, 1, 2]
+    for key in ("metrics", "by_maker", "lineage"):
+        assert rows[2]["trained"][key] == other[2]["trained"][key]
+    assert rows[2]["vote_share"] > 0, "it serves at once"
+    assert rows[4]["trained"]["metrics"] != other[4]["trained"]["metrics"]
+
+
+def test_weights_are_open_to_those_who_stand_below():
+    """In the first round too, where the other has just been trained."""
+    heir = LAB | {"name": "heir", "weights_of": "lab"}
+    rows = told(new_world(**with_(LIVING, providers=[LAB, heir])), 2)[0]["providers"]
+    assert rows["heir"]["generation"] == 0 and rows["heir"]["trained"]["metrics"] == rows["lab"]["trained"]["metrics"]
+    wrong = {
+        "must have a model first": [LAB | {"weights_of": "late"}, LATE],
+        "has another model than": [LAB, RIVAL, LATE | {"card": {"family": "kde"}, "weights_of": "lab"}],
+        "there is no provider": [LAB | {"weights_of": "lb"}],
+        "and by distilling": [LAB, heir | {"distil": {"of": "lab", "images": 9}}],
+    }
+    for said, providers in wrong.items():
+        assert said in refused(**with_(LIVING, rounds=3, web={"archive": 60}, providers=providers))
+
+
 def test_claims_may_be_about_those_who_come_and_go(tmp_path):
     claims = [
         {"metric": "vote-share", "of": "late", "is": "higher-than", "value": 0.1},
@@ -251,6 +281,44 @@ def test_who_is_still_named_may_not_leave(name):
     question(**base)
     text = refused(**base | {"events": [{"at": 3, "remove": ["providers.rival"]}]})
     assert text.startswith(f"x: 1 fault\n  x:1  events.0: {place}: there is no {said}")
+
+
+SECOND_SCRAPER = {"name": "second"}
+
+
+def without_the_first(**event):
+    """A world of two scrapers, of which the first, that nobody names, goes in round 3."""
+    scrapers = [*LIVING["scrapers"], SECOND_SCRAPER]
+    remove = {"at": 3, "remove": ["providers.rival", "scrapers.common"]} if event.pop("both", 0) else {"at": 3}
+    return happening({"remove": ["scrapers.common"]} | remove | event) | {
+        "scrapers": scrapers,
+        "web": {"archive": 60},
+        "users": [LOYAL | {"providers": ["lab"]}],
+    }
+
+
+def test_nobody_moves_to_another_scraper_unasked():
+    """Without a name it was the first; when this one goes the next would be it, whatever it crawls."""
+    text = refused(**without_the_first())
+    assert text.startswith("x: 1 fault\n  x:1  events.0.remove.0: `common` crawls for all that name no scraper: ")
+    assert "`lab`, `rival`" in text
+    assert "(say who crawls for them then, as `set: {providers.lab.scraper: second}`)" in text
+    assert "`lab` " in refused(**without_the_first(both=True)), "who leaves as well need not be told of"
+    half = refused(**without_the_first(set={"providers.lab.scraper": "second"}))
+    assert "`rival`" in half and "`lab`" not in half
+    named = {f"providers.{name}.scraper": "second" for name in ("lab", "rival")}
+    question(**without_the_first(set=named))
+    question(**without_the_first() | {"providers": [LAB | {"scraper": "second"}, RIVAL | {"scraper": "second"}]})
+
+
+def test_the_first_scraper_may_go_when_nobody_is_left_to_move():
+    """Who enters in the same round has never been served by it."""
+    base = without_the_first(add={"providers": [LATE]})
+    base["providers"] = [LAB | {"scraper": "second"}, RIVAL | {"scraper": "second"}]
+    question(**base)
+    later = without_the_first()
+    later["events"][0]["remove"] = ["scrapers.second"]
+    question(**later), "only the first one serves those who name none"
 
 
 def test_a_name_does_not_come_back():
@@ -383,7 +451,6 @@ SILENT = {
     "popularity": {ALL: "name: all, crawl: {kind: popularity}"},
     "capacity": {"archive: 12": "archive: 12, capacity: 30"},
     "correction": {ONE: f"{ONE}correction: {{gamma: 0.1}}, "},
-    "negative guidance": {ONE: f"{ONE}negative_guidance: {{weight: 0.1, images: 50}}, "},
     "provider choice": {"count: 24": f"count: 24, {TASTE}, provider_choice: {{}}"},
     "an adversary": {"count: 24": f"count: 24, k: 2, adversary: {{share: 0.5, {TASTE}}}"},
     "an event that brings one": {"rounds: 6": "rounds: 6\nevents: [{at: 5, set: {web.capacity: 30}}]"},
@@ -396,6 +463,7 @@ SPEAKING = {
     "attention": {"count: 3": "count: 3, attention: {elasticity: 1.0}"},
     "a reservoir": {"count: 3": "count: 3, reservoir: 5"},
     "labels that nobody reads": {"archive: 12": "archive: 12, admission: {kind: label, tpr: 1.0, fpr: 0.0}"},
+    "negative guidance": {ONE: f"{ONE}negative_guidance: {{weight: 0.1, images: 50}}, "},
     "one class": {"count: 24": "count: 24, prompts: {kind: zipf}"},
     "co-evolution": {"rounds: 6": "rounds: 6\ncoevolution: true"},
     **{name: world if isinstance(world, dict) else world.values[0] for name, world in FLOW_WORLDS.items()},

@@ -414,6 +414,7 @@ STATEFUL = {
             {"at": 3, "remove": ["providers.lab"], "set": {"providers.late.distil": None}},
         ],
     ),
+    "open weights": with_(LIVING, providers=[LAB, LAB | {"name": "heir", "weights_of": "lab"}]),
     "everything at once": with_(
         RICH,
         creators=[PEOPLE | {"reservoir": 25, "adoption": {"share": 0.3}}],

@@ -94,7 +94,7 @@ def test_the_base_of_all_mutations_is_valid():
 
 @pytest.mark.parametrize("name", scenarios.names())
 def test_the_shipped_scenarios_load(name):
-    question = scenarios.load(name)
+    question = scenarios.understood(name)
     assert question.scenario.name == name
     assert question.cards.keys() == {provider.name for provider in question.providers}
 
@@ -349,7 +349,7 @@ WRONG = {
         "24 claims.1.than.generation: there is no generation 7 in 3 rounds (at most 2)"
     ],
     ("is: bounded, within: 2", "is: increasing, within: 2"): [
-        "24 claims.1.within: `within` means nothing to `increasing` (it belongs to `bounded`)"
+        "24 claims.1.within: `within` means nothing to `increasing` (it belongs to `bounded` and `recovers`)"
     ],
     ("is: bounded, within: 2", "is: bouned"): ["24 claims.1.is: cannot be `bouned` (did you mean `bounded`?)"],
     ("{metric: frechet, of: lab, is: bounded, within: 2}", "{is: collapsed}"): [

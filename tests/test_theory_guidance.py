@@ -205,6 +205,89 @@ def test_the_weight_that_balances_a_replace_loop(estimator, first):
     assert off[2] < 1e-4
 
 
+# As flows of pages
+
+
+@estimators
+@pytest.mark.parametrize("bias", [1.0, 0.8])
+def test_guided_loops_are_flows_of_pages(estimator, bias):
+    """Fresh, fixed and no human pages, with g and h put into the recursion of any data flow."""
+    weight, images, rounds, synthetic = 0.5, 250, 12, 20
+    setting = {"estimator": estimator, "sampling_bias": bias}
+    effect = guidance.served(weight, images, estimator, bias)
+
+    def flow(human, renewed, first):
+        """Variance and mean square, as trained and as served, by generation: (T, 2, 2)."""
+        web = DataFlow(1.0)
+        people = web.human(30)
+        model, found = web.fit({people: 30}, estimator=first), []
+        for t in range(rounds + 1):
+            served = web.guide(model, *effect)
+            found.append([(web.variance(m), web.mean_square(m)) for m in (model, served)])
+            pages = web.publish(served, synthetic, bias)
+            if t < rounds:
+                people = web.human(human) if renewed and human else people
+                counts = {people: human} if human else {}
+                model = web.fit({**counts, pages: synthetic}, estimator=estimator)
+        return np.array(found)
+
+    def loop(exact):
+        return np.moveaxis(np.array([[models.variance, models.mean_square] for models in exact]), 2, 0)
+
+    for human in (0, 10):
+        exact = guided_loops.fresh(human, synthetic, rounds, weight, images, start=(1 - 1 / 30, 1 / 30), **setting)
+        assert_allclose(flow(human, True, "mle"), loop(exact), rtol=1e-9)
+    exact = guided_loops.fixed(30, synthetic, rounds, weight, images, variance=1 - 1 / 30, **setting)
+    from_humans = np.array([0, 1 / 30])  # the formula takes means from those of the human pages
+    assert_allclose(flow(30, False, estimator), loop(exact) + from_humans, rtol=1e-9)
+
+
+def test_who_reads_two_batches_of_a_guided_model_and_who_shares_its_data():
+    """Three labs: ``one`` is guided and published twice; ``twin`` has its very training set, unguided; ``late`` reads
+    all. Every variance, mean and distance, against pages drawn one by one."""
+    weight, images, rng = 0.5, 150, stream(0, "test", "guided web")
+    effect = guidance.served(weight, images)
+    people, twice = rng.standard_normal((RUNS, 12)), []
+    mean, variance = fitted(people, "mle")
+    centre, precision = guided(rng, mean, variance, weight, images)
+    twice = [drawn(rng, centre, 1 / precision, n) for n in (9, 7)]
+    of_twin = drawn(rng, mean, variance, 5)
+    late = fitted(np.concatenate([*twice, of_twin[:, :3], people[:, :4]], axis=1), "mle")
+    last = fitted(np.concatenate([twice[0][:, :5], drawn(rng, *late, 6)], axis=1), "mle")
+
+    web = DataFlow(1.0)
+    given = web.human(12)
+    one = web.fit({given: 12})
+    served = web.guide(one, *effect)
+    twin = web.fit({given: 12}, same_as=one)
+    groups = [web.publish(served, n) for n in (9, 7)]
+    groups.append(web.publish(twin, 5))
+    read = web.fit({groups[0]: 9, groups[1]: 7, groups[2]: 3, given: 4})
+    pages = web.publish(read, 6)
+    end = web.fit({groups[0]: 5, pages: 6})
+
+    agree(1 / precision, web.variance(served), "served variance")
+    agree(late[1], web.variance(read), "late variance")
+    agree(last[1], web.variance(end), "last variance")
+    models = {"one": (one, mean), "served": (served, centre), "twin": (twin, mean), "late": (read, late[0])}
+    models["last"] = (end, last[0])
+    for name, (model, means) in models.items():
+        agree(means**2, web.mean_square(model), name)
+        for other, (rival, its) in models.items():
+            agree((means - its) ** 2, web.distance(model, rival), f"{name} and {other}")
+
+
+def test_guidance_that_does_nothing_and_guidance_that_comes_late():
+    web = DataFlow(1.0)
+    model = web.fit({web.human(10): 10})
+    same = web.guide(model, 1.0, 0.0)
+    assert (web.variance(same), web.mean_square(same)) == (web.variance(model), web.mean_square(model))
+    assert web.distance(model, same) == 0
+    web.publish(model, 5)
+    with pytest.raises(AssumptionError, match="as soon as it is fitted"):
+        web.guide(model, 1.1, 0.1)
+
+
 # Correction
 
 

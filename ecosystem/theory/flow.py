@@ -26,6 +26,10 @@ of variance b v (b the sampling bias), so for the new group
 
     D_new,new = b v,    D_new,h = A_ih + (b v - raw_i) / 2,    A_j,new = X_ij + (b v - raw_i) / 2.
 
+A model that is served under negative guidance (``guidance``) has the variance g v, and its mean is off by a D of its
+own with E D^2 = h v: its pages are those of a training set all of whose pages were moved by D, so that A and X to any
+other grow by h v / 2, and nothing else does.
+
 **Precision.** Distances, unlike raw moments, have no large part that cancels: a variance keeps a relative precision
 of about 1e-13 over hundreds of generations, however far it collapses. ``mean_square`` and ``product`` are
 differences of numbers of the size of ``square``, good to an absolute 1e-14 ``square`` or so. **Cost.** A fit is a
@@ -66,7 +70,10 @@ class DataFlow:
         self._counts = np.zeros((8, 8))  # c (sets, groups), expected where a union is drawn from
         self._pages = np.ones(8)  # n (sets,)
         self._raw = np.zeros(8)  # (sets,)
+        self._moved = np.zeros(8)  # E D^2 / 2 (sets,)
+        self._drawn_as = np.zeros(8, dtype=np.int64)  # the set that has the same pages, unmoved (sets,)
         self._models: list[tuple[int, float]] = []  # set and v
+        self._counted: list[int] = []  # groups when a set was drawn (sets,)
         self._between[PEOPLE, PEOPLE] = self._human_variance
 
     def human(self, pages: int) -> int:
@@ -96,6 +103,24 @@ class DataFlow:
         variance = correction(estimator, round(n)) * raw + number("widen", widen, least=0)
         used = self._add_set(drawn, to_groups, raw) if same_as is None else self._again(same_as, drawn, raw)
         self._models.append((used, variance))
+        return len(self._models) - 1
+
+    def guide(self, model: int, widened: float, moved: float) -> int:
+        """A new model: ``model`` as it is served, of variance ``widened`` v, its mean off by D, E D^2 = ``moved`` v.
+
+        Assumes that nothing was published since the model was fitted.
+        """
+        i, variance = self._model(model)
+        require(self._counted[i] == self._groups, "a model is assumed to be guided as soon as it is fitted.")
+        self._make_room()
+        j, off = self._sets, number("moved", moved, least=0) * variance / 2
+        self._apart[j], self._counts[j] = self._apart[i], self._counts[i]
+        self._apart[j, : self._groups] += off
+        self._pages[j], self._raw[j] = self._pages[i], self._raw[i]
+        self._moved[j], self._drawn_as[j] = self._moved[i] + off, self._drawn_as[i]
+        self._counted.append(self._groups)
+        self._sets += 1
+        self._models.append((j, number("widened", widened, above=0) * variance))
         return len(self._models) - 1
 
     def publish(self, model: int, pages: int, sampling_bias: float = 1.0) -> int:
@@ -129,9 +154,13 @@ class DataFlow:
     def _crossed(self, i: int) -> Floats:
         """X (sets,) of set i with all."""
         m, g = self._sets, self._groups
-        earlier = self._apart[:i, :g] @ self._counts[i, :g] / self._pages[i]
-        later = self._counts[i + 1 : m, :g] @ self._apart[i, :g] / self._pages[i + 1 : m]
-        return np.concatenate([earlier, self._raw[i : i + 1], later])
+        earlier = self._apart[:i, :g] @ self._counts[i, :g] / self._pages[i] + self._moved[i]
+        later = self._counts[i + 1 : m, :g] @ self._apart[i, :g] / self._pages[i + 1 : m] + self._moved[i + 1 : m]
+        crossed = np.concatenate([earlier, self._raw[i : i + 1], later])
+        same = self._drawn_as[:m] == self._drawn_as[i]
+        same[i] = False
+        crossed[same] = self._raw[i] + self._moved[i] + self._moved[:m][same]
+        return crossed
 
     def _drawn(self, counts: Mapping[Pool, int]) -> tuple[Floats, float]:
         """Expected counts (groups,), and what sum c c D overstates the sum over pairs of distinct pages by."""
@@ -177,6 +206,8 @@ class DataFlow:
         i, g, n = self._sets, self._groups, drawn.sum()
         self._apart[i, :g] = (to_groups - drawn / self._size[:g] * self._between.diagonal()[:g]) / n
         self._counts[i, :g], self._pages[i], self._raw[i] = drawn, n, raw
+        self._drawn_as[i] = i
+        self._counted.append(g)
         self._sets += 1
         return i
 
@@ -196,6 +227,7 @@ class DataFlow:
             self._apart = np.pad(self._apart, ((0, sets), (0, groups)))
             self._counts = np.pad(self._counts, ((0, sets), (0, groups)))
             self._pages, self._raw = np.pad(self._pages, (0, sets)), np.pad(self._raw, (0, sets))
+            self._moved, self._drawn_as = np.pad(self._moved, (0, sets)), np.pad(self._drawn_as, (0, sets))
 
     def _model(self, model: int) -> tuple[int, float]:
         """The training set and v of a model."""
