@@ -34,6 +34,11 @@ CONDITIONS: dict[str, list[tuple[dict[str, Any], int]]] = {
     "diffusion-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
     "diffusion-2d": [({"source": "ring-8"}, 500)],
     "flow-matching-2d": [({"source": "ring-8"}, 500)],
+    "edm-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
+    "edm-2d": [({"source": "ring-8"}, 500)],
+    "normalizing-flow-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
+    "normalizing-flow-2d": [({"source": "ring-8"}, 500)],
+    "vae-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
 }
 
 

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from ecosystem import grammar
-from ecosystem.models import ClosedForm, Gaussian, Kde, Mixture, ModelFamily, cards
+from ecosystem.models import (
+    ClosedForm,
+    Gaussian,
+    Kde,
+    Mixture,
+    ModelFamily,
+    NormalizingFlow,
+    Pretrained,
+    Vae,
+    cards,
+    diffusion,
+    ode,
+)
 from ecosystem.models.cards import Card, CardBaseline
+from ecosystem.models.edm import EdmSampler
+from ecosystem.models.unets import UNetSettings
+from ecosystem.models.vae import ConvolutionalSettings
 
 HEAD = """# Model cards
 
@@ -46,11 +61,28 @@ def _model(model: ModelFamily) -> tuple[str, str, str]:
     """Network, budget and sampler in words."""
     if isinstance(model, ClosedForm):
         return f"none ({_settings(model)})", "EM" if isinstance(model, Mixture) else "closed form", "exact"
+    if isinstance(model, Pretrained):
+        shape = f"what is in {model.path}"
+        return shape, f"none ({model.train.finetune_images:,})", _sampler(model.sampler)
     net = model.net
-    shape = f"{net.width} x {net.depth}" if net.kind == "mlp" else " ".join(map(str, net.channels))
     budget = f"{model.train.budget_images:,} ({model.train.finetune_images:,})"
-    kind = model.sampler.kind if model.family == "flow-matching" else f"DDIM {model.sampler.spacing}"
-    return f"{net.kind} {shape}", budget, f"{kind}, {model.sampler.steps} steps"
+    if isinstance(model, NormalizingFlow):
+        flow = model.net
+        return f"{flow.kind} {flow.transforms} times {flow.width} x {flow.depth}", budget, "exact"
+    if isinstance(net, UNetSettings | ConvolutionalSettings):
+        shape = " ".join(map(str, net.channels))
+    else:
+        shape = f"{net.width} x {net.depth}"
+    if isinstance(model, Vae):
+        return f"{net.kind} {shape}, latent {model.latent}", budget, "the decoder"
+    return f"{net.kind} {shape}", budget, _sampler(model.sampler)
+
+
+def _sampler(sampler: ode.Sampler | diffusion.Sampler | EdmSampler) -> str:
+    if sampler.kind == "adaptive":
+        return f"Dormand-Prince, tolerance {sampler.tolerance:g}"
+    kind = f"{sampler.kind} {sampler.spacing}" if sampler.kind in ("ddim", "ancestral") else sampler.kind
+    return f"{kind.replace('ddim', 'DDIM')}, {sampler.steps} steps"
 
 
 def _settings(model: ClosedForm) -> str:

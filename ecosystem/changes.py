@@ -62,7 +62,8 @@ def settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
         {key: value for key, value in provider.items() if key != "card" or provider["name"] not in cards}
         for provider in scenario["providers"]
     ]
-    return {**scenario, "models": {name: card["model"] for name, card in cards.items()}}
+    weights = {"weights": resolved["weights"]} if resolved.get("weights") else {}
+    return {**scenario, "models": {name: card["model"] for name, card in cards.items()}, **weights}
 
 
 def text(value: Tree) -> str:

@@ -119,6 +119,7 @@ def _state(world: World, mark: Mark, kept: Kept, within: Within) -> dict[str, An
     return {
         "format": FORMAT,
         "question": world.question.digest,
+        "humans": world.humans.fingerprint,
         "seed": world.seed,
         "round": mark.round,
         "used_humans": mark.used_humans,
@@ -221,7 +222,9 @@ def _read(at: Checkpoint, world: World) -> tuple[dict[str, Any], dict[str, Tenso
     state, tensors = _parts(at)
     if (state["format"], state["question"], state["seed"]) != (FORMAT, world.question.digest, world.seed):
         raise RecordError(f"{at.path} is of another question, seed or version")
-    return state, {name: value.to(world.device) for name, value in tensors.items()}
+    if state.get("humans", "") != world.humans.fingerprint:
+        raise RecordError(f"{at.path} is of other human data than there are in the folder now")
+    return state, tensors
 
 
 def _sums(path: Path) -> dict[str, str]:
@@ -279,14 +282,20 @@ def _within(world: World, state: dict[str, Any], tensors: Mapping[str, Tensor]) 
         saved = _whose(f"done {number}", tensors)
         trainings[name] = Trained(_restored(world, name, state["round"], saved), loss)
     for number, name in enumerate(state["within"]["half"]):
-        trainings[name] = _whose(f"half {number}", tensors)
+        trainings[name] = _there(world, name, _whose(f"half {number}", tensors))
     return trainings
 
 
 def _restored(world: World, provider: str, round: int, saved: Saved) -> Any:
     """A model that was trained in a round; an auxiliary's name ends with what it is."""
     family = world.question.card(provider.partition("/")[0], round).model
-    return guided.restored(family, saved, world.humans.shape, world.humans.classes)
+    return guided.restored(family, _there(world, provider, saved), world.humans.shape, world.humans.classes)
+
+
+def _there(world: World, provider: str, saved: Saved) -> dict[str, Tensor]:
+    """Where a provider computes."""
+    device = world.device_of(provider.partition("/")[0])
+    return {name: value.to(device) for name, value in saved.items()}
 
 
 def _whose(whose: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -21,6 +21,17 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
+def present(device: str = "auto") -> tuple[torch.device, ...]:
+    """The devices that providers are spread over: with `auto` every GPU there is, else the one of ``set_up``.
+
+    The first one is also where all else is computed.
+    """
+    main = set_up(device)
+    if device != "auto" or main.type != "cuda" or torch.cuda.device_count() < 2:
+        return (main,)
+    return tuple(torch.device("cuda", number) for number in range(torch.cuda.device_count()))
+
+
 def set_up(device: str = "auto") -> torch.device:
     """Set torch's threads and return the device: `auto` is CUDA where there is one."""
     text = os.environ.get("ECOSYSTEM_THREADS", "1")

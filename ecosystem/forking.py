@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecosystem import checkpoints
-from ecosystem.documents import dump, put
+from ecosystem import checkpoints, weights
+from ecosystem.documents import Document, dump, put, raise_faults
 from ecosystem.errors import RecordError, ScenarioError
 from ecosystem.question import Question
 from ecosystem.records import INTERRUPTED, RunRecord, SeedRecord, temporary, write_json, write_text
@@ -28,7 +28,10 @@ def asked(record: RunRecord, at: int, sets: Mapping[str, str]) -> Question:
     if not 0 <= at < rounds:
         raise ScenarioError(f"--at {at}: the run has rounds 0 to {rounds - 1}.")
     values: dict[str, Any] = {dotted: put({}, "value", text, "--set")["value"] for dotted, text in sets.items()}
-    return question_of(record, [{"at": at, "set": values}]) if values else question
+    if values:
+        question, faults = weights.opened(question_of(record, [{"at": at, "set": values}]), Document({}, "--set", {}))
+        raise_faults(faults, "--set")
+    return question
 
 
 def default_folder(record: RunRecord, question: Question, at: int) -> Path:

@@ -39,7 +39,7 @@ class _Web(TypedDict):
 _Trained = TypedDict(
     "_Trained",
     {
-        "pages": Annotated[_Count, at.Ge(1)],
+        "pages": _Count,
         "human": _Count,
         "by_maker": dict[str, _Count],
         "by_batch": list[Annotated[tuple[_Count, _Count], Strict(False)]],
@@ -139,6 +139,8 @@ class _Story:
     def _of_training(self, name: str, row: Line) -> Iterator[str]:
         if any(number not in self.batches for number, _ in row["by_batch"]):
             yield f"{name} was trained on pages that nobody had published"
+        if row["by_batch"] and not row["pages"]:
+            yield f"{name} was trained on nothing, of which there are parts"
         if sum(pages for _, pages in row["by_batch"]) != row["pages"]:
             yield f"{name} was trained on another number of pages than its parts add up to"
         for metric, values in row["replicates"].items():

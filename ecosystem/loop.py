@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from ecosystem import checkpoints, compute
+from ecosystem import checkpoints, compute, features, weights
 from ecosystem.agents.provider import Provider
 from ecosystem.changes import Change, changes
 from ecosystem.documents import dump as to_yaml
@@ -80,7 +80,8 @@ def run(question: Question, seeds: Sequence[int], folder: Path | None = None, fo
 
     A seed that was left goes on from its newest checkpoint; ``force`` runs all of them anew.
     """
-    device = compute.set_up(question.scenario.device)
+    devices = compute.present(question.scenario.device)
+    weights.unchanged(question)
     record = RunRecord(folder or default_folder(question))
     _make(record)
     with locked(record.folder):
@@ -95,7 +96,7 @@ def run(question: Question, seeds: Sequence[int], folder: Path | None = None, fo
         size = TOGETHER if all(card.model.stacks for card in question.all_cards) else 1
         for start in range(0, len(missing), size):
             group = [record.seed(seed) for seed in missing[start : start + size]]
-            yield from _run_together(question, group, device, force)
+            yield from _run_together(question, group, devices, force)
 
 
 def _make(record: RunRecord) -> None:
@@ -162,7 +163,7 @@ def _finished(record: SeedRecord) -> bool:
 
 
 def _run_together(
-    question: Question, records: Sequence[SeedRecord], device: torch.device, anew: bool
+    question: Question, records: Sequence[SeedRecord], devices: Sequence[torch.device], anew: bool
 ) -> Iterator[Event]:
     """Some seeds to their ends, round by round."""
     alive: list[Running] = []
@@ -171,7 +172,7 @@ def _run_together(
     pace = Pace(scenario.checkpoint_minutes, len(records), every_round=scenario.checkpoint_keep is None)
     for record in records:
         yield Event("start", record.seed)
-        alive.append(Running(World(question, record.seed, device), record, len(records)))
+        alive.append(Running(World(question, record.seed, devices[0], devices), record, len(records)))
     everyone = list(alive)
     try:
         for seed in everyone:
@@ -450,12 +451,26 @@ def _manifest(world: World) -> dict[str, Any]:
         "seed": world.seed,
         "device": world.device.type,
         "device_name": device,
+        **({"devices": devices} if len(devices := _devices(world)) > 1 else {}),
         "threads": torch.get_num_threads(),
         "commit": _commit(),
         "machine": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
+        **({"weights": seen} if (seen := _weights(world)) else {}),
     }
+
+
+def _weights(world: World) -> dict[str, str]:
+    """The checksums of networks of others that look at items."""
+    scenario = world.question.scenario
+    return features.checksums((scenario.evaluation.features, scenario.judge))
+
+
+def _devices(world: World) -> list[str]:
+    """Where each provider's models live; one alone is the device."""
+    used = [str(world.device_of(provider.name)) for provider in world.providers]
+    return used if len(set(used)) > 1 else []
 
 
 def _differs(then: dict[str, Any], now: dict[str, Any]) -> str:
@@ -465,6 +480,8 @@ def _differs(then: dict[str, Any], now: dict[str, Any]) -> str:
         for name in ("device", "device_name", "threads")
         if then.get(name) != now[name]
     ]
+    before, after = then.get("weights") or {}, now.get("weights") or {}
+    told += [f"weights of {n} {before.get(n)} then, {w} now" for n, w in after.items() if before.get(n) != w]
     versions = then.get("versions") or {}
     told += [
         f"{name} {versions.get(name)} then, {v} now" for name, v in now["versions"].items() if versions.get(name) != v

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ecosystem import notices
 from ecosystem.agents.provider import ProviderSettings
 from ecosystem.loop import Event
 from ecosystem.models import ClosedForm
@@ -89,11 +90,13 @@ def expected(question: Question, round: int) -> dict[str, float]:
         found[provider.name] = 0.0
         if isinstance(model, ClosedForm) or round < begins or (round > begins and round % every):
             continue
+        if provider.weights_of is not None and round == begins:
+            continue
         train, last = model.train, max(begins, (round - 1) // every * every)
         same = round > begins and question.card(provider.name, last).model == model
         images = train.finetune_images if same and provider.retrain.start == "finetune" else train.budget_images
-        budget = provider.retrain.budget_images if round > begins else None
-        found[provider.name] = (budget or images) / train.batch
+        budget = provider.retrain.budget_images if round > begins else model.first_budget_images
+        found[provider.name] = (images if budget is None else budget) / train.batch
         if (guidance := provider.negative_guidance) is not None:
             found[f"{provider.name}/auxiliary"] = (guidance.budget_images or train.finetune_images) / train.batch
     return found
@@ -191,7 +194,17 @@ class Lively(Plain):
 
 @contextmanager
 def watching(question: Question, seeds: int, console: Console) -> Iterator[Watcher]:
-    """Live where somebody looks; a terminal that cannot draw the bar gets plain lines."""
+    """Live where somebody looks; a terminal that cannot draw the bar gets plain lines. Notices stand above the bar."""
+
+    def show(text: str) -> None:
+        console.print(f"notice: {text}", highlight=False, markup=False, soft_wrap=True)
+
+    with notices.shown(show), _drawing(question, seeds, console) as watcher:
+        yield watcher
+
+
+@contextmanager
+def _drawing(question: Question, seeds: int, console: Console) -> Iterator[Watcher]:
     utf8 = console.encoding.lower().startswith("utf")
     if not (console.is_terminal and utf8) or console.is_dumb_terminal:
         yield Plain(question, console)

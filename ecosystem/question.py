@@ -23,6 +23,7 @@ from ecosystem.agents.provider import ProviderSettings
 from ecosystem.agents.scraper import ScraperSettings
 from ecosystem.agents.user import UserSettings
 from ecosystem.evaluation import EvaluationSettings
+from ecosystem.features import JudgeName
 from ecosystem.humans import HumanSource
 from ecosystem.models.cards import Card
 from ecosystem.settings import Count, Name, NonNegative, Positive, PositiveFloat, Settings
@@ -106,8 +107,10 @@ class Claim(Settings):
 
     ``increasing`` / ``decreasing``: from the first to the last generations; ``bounded`` within / ``outgrows`` factor
     times its own generation 0; ``lower-than`` / ``higher-than`` another provider's, an own generation's (``than``) or
-    a ``value``, at the end; ``as-theory``: the metric agrees with its closed form at generations 1, 3, 10, 30 and 100;
-    or a verdict word: that is the provider's verdict. ``of``: a provider, or null for the web.
+    a ``value``, at the end; ``recovers``: from generation ``after`` on (of the web and of groups: round) it gets worse
+    than it was before, and comes back to ``within`` times that; ``as-theory``: the metric agrees with its closed form at
+    generations 1, 3, 10, 30 and 100; or a verdict word: that is the provider's verdict. ``of``: a provider, or null for
+    the web.
     """
 
     is_: Literal[
@@ -117,6 +120,7 @@ class Claim(Settings):
         "outgrows",
         "lower-than",
         "higher-than",
+        "recovers",
         "as-theory",
         "stable",
         "improving",
@@ -129,6 +133,7 @@ class Claim(Settings):
     factor: PositiveFloat | None = None
     than: Than | None = None
     value: float | None = None
+    after: Positive | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,7 @@ class Scenario(Settings):
     metrics: tuple[str, ...] | None = None
     claims: tuple[Claim, ...] = ()
     evaluation: EvaluationSettings = EvaluationSettings()
+    judge: JudgeName | None = None  # who tells the classes of images; null: a classifier trained on the human source
     coevolution: bool = False  # measure what providers and groups of users do to one another, every round
     record_pages: bool = True  # false: what was published is counted, not kept
     checkpoint_minutes: NonNegative = 10.0  # of work that a kill may lose; 0: none that was told of
@@ -195,6 +201,7 @@ class Question:
     cards: Mapping[str, Card]  # by provider
     policies: Mapping[int, Scenario] = field(default_factory=dict)  # by the round of an event
     changed: Mapping[str, Mapping[int, Card]] = field(default_factory=dict)  # by provider, from a round on
+    weights: Mapping[str, str] = field(default_factory=dict)  # checksums of what cards name, by path (weights.py)
 
     def at(self, round: int) -> Scenario:
         """The policies in force in a round."""
@@ -250,6 +257,8 @@ class Question:
                 name: {str(start): grammar.dump(card) for start, card in later.items()}
                 for name, later in self.changed.items()
             }
+        if self.weights:
+            found["weights"] = dict(self.weights)
         return found
 
     @property
@@ -271,13 +280,22 @@ def digest(resolved: Mapping[str, Any]) -> str:
     }
     for name, later in resolved.get("changed_cards", {}).items():
         tree["models"] |= {f"{name} from {start}": card["model"] for start, card in later.items()}
+    if weights := resolved.get("weights"):
+        tree["weights"] = weights
     return hashlib.sha256(json.dumps(_in_force(tree), sort_keys=True).encode()).hexdigest()[:8]
 
 
+# What a card's newer keys stand at where they change nothing.
+PLAIN = {"compile": "none", "precision": "auto", "processes": 1}
+PLAIN |= {"patch": 1, "dropout": 0.0, "attention": [], "head_channels": 8, "groups": 8}
+
+
 def _in_force(tree: Any) -> Any:
-    """Without the keys of mappings whose values are off: null, false, or of the kind `none`."""
+    """Without the keys of mappings whose values are off: null, false, of the kind `none`, or plain."""
     if isinstance(tree, dict):
-        return {key: _in_force(value) for key, value in tree.items() if not _off(value)}
+        in_force = {key: _in_force(value) for key, value in tree.items() if not _off(value) and PLAIN.get(key) != value}
+        # DDIM was the only sampler that a diffusion had, and was not named.
+        return {key: value for key, value in in_force.items() if (key, value) != ("kind", "ddim")}
     return [_in_force(item) for item in tree] if isinstance(tree, list) else tree
 
 

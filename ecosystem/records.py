@@ -410,6 +410,7 @@ class RunRecord:
         except ScenarioError as error:
             raise damaged(f"what was asked cannot be read back. {error}") from error
         parts = _has(tree, {"scenario", "cards"}) and _has(tree["scenario"], {"providers"}) and _has(tree["cards"])
+        parts = parts and _has(tree.get("weights", {}))
         if not (parts and _cards_are_there(tree["scenario"]["providers"], tree["cards"])):
             raise damaged(f"{path} is no record of what was asked: it lacks the scenario or model cards.")
         return tree

@@ -4,12 +4,15 @@
 changes nobody else's draws, two scenarios that differ in one policy differ only by that policy (common random
 numbers), results do not depend on the number of workers, and a resumed run needs no generator state.
 
-Nothing else in the package makes a generator, and the global generators are never touched.
+Nothing else in the package makes a generator, and the global generators are never touched, but for those of torch
+while code of others draws that knows no other (``lent``): they are put back.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +35,19 @@ def torch_stream(device: torch.device, seed: int, who: str, what: str, round: in
     generator = torch.Generator(device=device)
     generator.manual_seed(key(seed, who, what, round) % 2**63)
     return generator
+
+
+@contextmanager
+def lent(device: torch.device, seed: int, who: str, what: str, round: int = 0) -> Iterator[None]:
+    """torch's global generators, of the CPU and of ``device``, as the stream of that name; put back at the end."""
+    number = device.index or 0
+    with torch.random.fork_rng(devices=[number] if device.type == "cuda" else []):
+        generators = [torch.default_generator]
+        if device.type == "cuda":
+            generators.append(torch.cuda.default_generators[number])
+        for generator in generators:
+            generator.manual_seed(key(seed, who, what, round) % 2**63)
+        yield
 
 
 @dataclass(frozen=True)

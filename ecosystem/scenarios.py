@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ecosystem import checks, events, grammar, model_cards
+from ecosystem import checks, events, features, grammar, model_cards, weights
 from ecosystem.documents import (
     Document,
     Fault,
@@ -63,9 +63,15 @@ def load(name_or_path: str, overrides: Mapping[str, Any] | None = None, allow_pa
     Files that the scenario names stand in its own folder, the working directory or the folder of human data, unless
     ``allow_paths``: it may be a stranger's. A path in ``overrides`` is the caller's own word.
     """
-    question = from_document(read(path_of(name_or_path)), overrides or {}, allow_paths)
-    question.scenario.humans.open().ready()
+    question = understood(name_or_path, overrides, allow_paths)
+    features.ready((question.scenario.evaluation.features, question.scenario.judge))
+    question.scenario.humans.open().ready(checks.human_pages(question))
     return question
+
+
+def understood(name_or_path: str, overrides: Mapping[str, Any] | None = None, allow_paths: bool = False) -> Question:
+    """The same, without a look at whether the human data are there. Raises ScenarioError."""
+    return from_document(read(path_of(name_or_path)), overrides or {}, allow_paths)
 
 
 def from_text(text: str, overrides: Mapping[str, Any] | None = None, origin: str = "scenario") -> Question:
@@ -73,8 +79,10 @@ def from_text(text: str, overrides: Mapping[str, Any] | None = None, origin: str
     return from_document(parse(text, origin), overrides or {}, allow_paths=True)
 
 
-def from_document(document: Document, overrides: Mapping[str, Any], allow_paths: bool = False) -> Question:
-    """Override and check; raises ScenarioError with all that is wrong."""
+def from_document(
+    document: Document, overrides: Mapping[str, Any], allow_paths: bool = False, look: bool = True
+) -> Question:
+    """Override and check; raises ScenarioError with all that is wrong. ``look``: also into weights that cards name."""
     document, overridden, faults = _override(document, overrides)
     scenario, wrong = grammar.check(Scenario, document)
     faults += wrong
@@ -91,6 +99,9 @@ def from_document(document: Document, overrides: Mapping[str, Any], allow_paths:
         question = Question(scenario, found, policies, changed)
         findings += islice(checks.of_question(question), MOST_FINDINGS)
         faults += [*wrong, *event_faults, *(checks.fault(document, finding) for finding in findings)]
+        if look and not faults:
+            home = None if allow_paths else Path(document.origin).parent
+            question, faults = weights.opened(question, document, home, overridden)
     raise_faults(_told(faults, [grammar.where(document.data, route) for route in overridden]), document.origin)
     return question
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 import annotated_types as at
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 
 def yaml_key(field: str) -> str:
@@ -40,3 +40,8 @@ Name = Annotated[str, at.MinLen(1), at.MaxLen(60)]
 
 # A policy is one of several settings classes, told apart by its key ``kind``.
 KIND = Field(discriminator="kind")
+
+
+def unless_told(kind: str) -> BeforeValidator:
+    """Beside KIND: the ``kind`` of a mapping that names none, where one kind was there before the others."""
+    return BeforeValidator(lambda value: {"kind": kind, **value} if isinstance(value, dict) else value)

@@ -90,12 +90,14 @@ def question_of(record: RunRecord, events: Sequence[dict[str, Any]] = ()) -> Que
     asked["events"] += events
     origin = str(record.folder / "scenario.resolved.yaml")
     # Whatever paths it names, none is opened: a report needs no human data, and the cards are here.
-    question = from_document(Document(asked, origin, {}), {}, allow_paths=True)
+    question = from_document(Document(asked, origin, {}), {}, allow_paths=True, look=False)
     found = {name: cards.from_document(Document(card, origin, {})) for name, card in tree["cards"].items()}
-    changed = {
+    recorded = {
         name: {start: cards.from_document(Document(card, origin, {})) for start, card in later.items()}
         for name, later in by_provider.items()
     }
+    # Those of ``events`` are not on record.
+    changed = {n: {**question.changed.get(n, {}), **recorded.get(n, {})} for n in {**recorded, **question.changed}}
     named = [*scenario["providers"], *(p for providers in _added(scenario.get("events")) for p in providers)]
     names = {p["name"]: p.get("model") if isinstance(p.get("model"), str) else None for p in named}
     policies = {}
@@ -106,7 +108,7 @@ def question_of(record: RunRecord, events: Sequence[dict[str, Any]] = ()) -> Que
             if key in ("model", "card") and name in names:
                 names[name] = None  # the card as it was stands in its place
         policies[event.at] = _named(question.policies[event.at], names)
-    return Question(scenario_named, found, policies, changed)
+    return Question(scenario_named, found, policies, changed, tree.get("weights", {}))
 
 
 def _named(scenario: Scenario, models: Mapping[str, str | None]) -> Scenario:
@@ -188,9 +190,15 @@ def _humans(question: Question, runs: Sequence[Sequence[Line]]) -> HumansInfo:
         "shape": list(humans.shape),
         "classes": humans.classes,
         "held_out": humans.held_out_size,
-        "features": FEATURES if images and accuracy is not None else "raw",
+        "features": _features(question, images and accuracy is not None),
         "classifier_accuracy": _round(accuracy),
     }
+
+
+def _features(question: Question, judged: bool) -> str:
+    """On which the distance is: of the classifier's, where none are named."""
+    scenario = question.scenario
+    return scenario.evaluation.features or ((scenario.judge or FEATURES) if judged else "raw")
 
 
 # Providers
@@ -325,8 +333,8 @@ def _baseline(question: Question, name: str, runs: Sequence[Sequence[Line]]) -> 
     """Generation 0 against the card, where the card was measured on as many pages of the same human data."""
     firsts = [_trained(lines, name)[:1] for lines in runs]
     rows = [row for first in firsts for row in first]
-    if not rows:
-        return None
+    if not rows or question.scenario.evaluation.features or question.scenario.judge:
+        return None  # cards are measured with other eyes
     card = question.cards[name].baseline(question.scenario.humans.open().conditions, round(rows[0]["pages"]))
     if card is None:
         return None
@@ -399,7 +407,7 @@ def _ecosystem(runs: Sequence[Sequence[Line]]) -> Ecosystem:
     web = _told(runs, lambda line: line["web"].get("measured", {}))
     names = dict.fromkeys(name for lines in runs for line in lines for name in line.get("agents", {}))
     agents = {name: _told(runs, lambda line, name=name: line.get("agents", {}).get(name, {})) for name in names}
-    known = measures.COEVOLUTION
+    known = measures.ALL
     measured = {*web, *(metric for of in agents.values() for metric in of)}
     return {"web": web, "agents": agents, "measures": {name: known[name] for name in known if name in measured}}
 
@@ -419,8 +427,10 @@ def _claims(question: Question, runs: Sequence[Sequence[Line]], found: Any, theo
     from ecosystem import grammar
 
     claims: list[ClaimSummary] = []
+    better = {name: info["better"] for name, info in measures.ALL.items()}
+    better |= {m.name: m.better for m in _metrics(question)}
     for claim in (grammar.dump(c) for c in question.scenario.claims):
-        judged = verdicts.judge(claim, runs, found, theory)
+        judged = verdicts.judge(claim, runs, found, theory, better)
         claims.append(
             {
                 "text": verdicts.in_words(claim),

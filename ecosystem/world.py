@@ -19,14 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecosystem import coevolution, metrics
+from ecosystem import coevolution, features, metrics
 from ecosystem.agents import creator, user
 from ecosystem.agents.creator import Creator
 from ecosystem.agents.provider import Provenance, Provider, ProviderSettings
 from ecosystem.agents.scraper import Scraper
 from ecosystem.agents.user import User
 from ecosystem.errors import TrainingError
-from ecosystem.evaluation import Evaluator, Measurement, as_vectors
+from ecosystem.evaluation import Evaluator, Measurement
+from ecosystem.features import Features
+from ecosystem.features.base import as_vectors
 from ecosystem.humans import Humans, HumanSource, Items
 from ecosystem.models.base import Generator, Saved, Update, to_web
 from ecosystem.models.jobs import Draw, Job, Trained, drive
@@ -89,14 +91,18 @@ class Mark:
 
 
 class World(mesa.Model):
-    def __init__(self, question: Question, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, question: Question, seed: int, device: torch.device, devices: Sequence[torch.device] = ()
+    ) -> None:
+        """``devices``: those that providers are spread over, in turn; none given is ``device`` alone."""
         super().__init__(rng=seed)
         self.question, self.seed, self.device = question, seed, device
+        self.devices = tuple(devices) or (device,)
         self.round = 0
         self.settings: Scenario = question.at(0)
         self.humans: Humans = self.settings.humans.open()
         judged = any(needs_judge(policies, self.humans) for policies in (self.settings, *question.policies.values()))
-        self.judge = classifier(self.settings.humans, device) if judged else None
+        self.judge = judge_of(self.settings, device) if judged else None
         self.links = Links(self.settings.web.sites.build(seed))
         self.corpus = Corpus(self.humans.shape)
         self.used_humans = 0
@@ -110,8 +116,9 @@ class World(mesa.Model):
         scenario = self.settings
         self._populate()
         archive = self._archive(scenario)
+        seen = seen_by(scenario, device)
         self.evaluator = Evaluator(
-            self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, device, archive
+            self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, archive, seen
         )
 
     # A round
@@ -297,6 +304,10 @@ class World(mesa.Model):
         """A provider's number: the maker of its pages."""
         return self._by_name[provider]
 
+    def device_of(self, provider: str) -> torch.device:
+        """Where its models are trained and asked."""
+        return self.devices[self._by_name[provider] % len(self.devices)]
+
     def provider(self, name: str) -> Provider:
         return self.providers[self._by_name[name]]
 
@@ -462,13 +473,14 @@ def needs_judge(scenario: Scenario, humans: Humans) -> bool:
     """Whether anything asks for the classifier: a reward, or a metric on labels or features of images."""
     if humans.known_classes < 2:
         return False
-    judged = {"frechet", "class-entropy", "class-tv", "agreement"}
+    judged = {"class-entropy", "class-tv", "agreement", *(["frechet"] if scenario.evaluation.features is None else [])}
     names = scenario.metrics if scenario.metrics is not None else [m.name for m in metrics.build(None, humans)]
     looks = any(
         filters_by_sight(s.filter) or any(stage_by_sight(stage) for stage in (s.quality, s.resample))
         for s in scenario.scrapers
     )
-    return looks or bool(judged & set(names)) or any(needs_classifier(reward) for reward in _rewards(scenario))
+    sorts = any(name in judged or metrics.is_class_share(name) for name in names)
+    return looks or sorts or any(needs_classifier(reward) for reward in _rewards(scenario))
 
 
 def _rewards(scenario: Scenario) -> Iterator[Reward | None]:
@@ -480,11 +492,28 @@ def _rewards(scenario: Scenario) -> Iterator[Reward | None]:
         yield scraper.quality.reward if scraper.quality else None
 
 
+def judge_of(scenario: Scenario, device: torch.device) -> Classifier:
+    """Who tells the classes of images."""
+    if scenario.judge is None:
+        return classifier(scenario.humans, device)
+    return features.judge(scenario.judge, labelled(scenario.humans), device)
+
+
+def seen_by(scenario: Scenario, device: torch.device) -> Features | None:
+    """The features that a scenario names."""
+    name = scenario.evaluation.features
+    return None if name is None else features.of(name, device, lambda: classifier(scenario.humans, device))
+
+
+def labelled(source: HumanSource) -> HumanSource:
+    """The same with its labels: a classifier learns from them also where models are not told them."""
+    told: dict[str, Any] = {"labelled": True} if hasattr(source, "labelled") else {}
+    return replace(source, **told)
+
+
 @lru_cache(maxsize=4)
 def classifier(source: HumanSource, device: torch.device) -> Classifier:
     """The classifier of a human source; the same for all seeds, trained once a process."""
     from ecosystem.models.classifier import train_classifier
 
-    # It learns from the labels also where models are not told them.
-    told: dict[str, Any] = {"labelled": True} if hasattr(source, "labelled") else {}
-    return train_classifier(replace(source, **told).open(), device)
+    return train_classifier(labelled(source).open(), device)

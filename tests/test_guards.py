@@ -20,6 +20,7 @@ from ecosystem.errors import RecordError, TrainingError
 from ecosystem.models.base import TrainingSet
 from ecosystem.models.nets import MLPSettings, build
 from ecosystem.models.train import TrainSettings, TrainState, train
+from ecosystem.notices import Notice
 from ecosystem.records import RunRecord
 from ecosystem.rng import stream
 
@@ -132,7 +133,9 @@ def training(most, batch=32, updates=20):
 
 
 def test_where_memory_is_full_a_batch_is_halved_until_it_fits():
-    told, halved = training(most=10)
+    with pytest.warns(Notice, match="for want of memory the gradients of a batch are computed in 4 parts") as said:
+        told, halved = training(most=10)
+    assert len(said) == 1
     assert {update.parts for update in told} == {4}
     whole_told, whole = training(most=32)
     assert {update.parts for update in whole_told} == {1}
@@ -163,7 +166,8 @@ def test_samples_are_drawn_in_blocks_that_fit(monkeypatch):
         return real(self, net, y, noise)
 
     monkeypatch.setattr(FlowMatching, "integrate", little)
-    torch.testing.assert_close(generator.sample(y, noise), whole)
+    with pytest.warns(Notice, match="for want of memory samples are drawn in smaller blocks"):
+        torch.testing.assert_close(generator.sample(y, noise), whole)
     assert asked[:3] == [50, 25, 12]
     monkeypatch.setattr(FlowMatching, "integrate", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
     with pytest.raises(MemoryError):

@@ -10,9 +10,10 @@ from numpy.testing import assert_allclose
 from pydantic import TypeAdapter, ValidationError
 
 from ecosystem.errors import TrainingError
-from ecosystem.models import Categorical, Diffusion, FlowMatching, Gaussian, Kde, Mixture
+from ecosystem.models import Categorical, Diffusion, Edm, FlowMatching, Gaussian, Kde, Mixture
 from ecosystem.models.base import TrainingSet
 from ecosystem.models.diffusion import DdimSampler
+from ecosystem.models.edm import EdmSampler
 from ecosystem.models.flow_matching import OdeSampler
 from ecosystem.models.gaussian import GaussianGenerator, symmetric_root
 from ecosystem.models.guided import Guided, NegativeGuidance, restored
@@ -29,6 +30,7 @@ NEURAL = [
     FlowMatching(net=TINY, train=QUICK, coupling="independent", sampler=OdeSampler(kind="euler", steps=4)),
     Diffusion(net=TINY, train=QUICK, prediction="noise", schedule="linear", sampler=DdimSampler(steps=5)),
     Diffusion(net=TINY, train=QUICK, sampler=DdimSampler(steps=5, spacing="quadratic")),
+    Edm(net=TINY, train=QUICK, sampler=EdmSampler(steps=5)),
 ]
 CPU = torch.device("cpu")
 

@@ -233,6 +233,7 @@ RAW = [  # as written into the file
     "1e999", "-.inf", ".nan", "9" * 400, "0x" + "f" * 40, "!!python/name:os.system", "!!binary aGk=", "&a [*a]", "*a",
     "<<: {}", '"\\0"', '"\\e[31mred"', '"\\u202egnp.exe"', '"[red]x[/red]"', '"[link=http://x]y"', '"\\ud83d"',
     "'" + "x" * 5_000 + "'", "../../../../etc/passwd", "/etc/hosts.yaml", "/dev/zero", "mnist",
+    "{source: image-folder, root: ..}", "{source: image-folder, root: x, channels: 1, labelled: true}",
     "{source: mnist, root: /}", "{source: cifar10, root: ..}", "[" * 60 + "]" * 60, "{? [1] : 2}", "{1: 2}",
     "{a: 1, a: 2}", "{kind: luce, kind: luce}", "no", "1_000", "2001-01-01", "- a", "|", ">", "%", "@x", "`x`", "[1,",
     "{", "'", '"', "a: b: c", "? ", "__class__", "{__class__: x}", "eval(1)",

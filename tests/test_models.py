@@ -1,6 +1,7 @@
 """The laws of the model contract, over every family."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,17 +9,33 @@ import torch
 from numpy.testing import assert_allclose
 
 from ecosystem.errors import TrainingError
-from ecosystem.models import Categorical, ClosedForm, Diffusion, FlowMatching, Gaussian, Kde, Mixture
+from ecosystem.models import (
+    Categorical,
+    ClosedForm,
+    Diffusion,
+    Edm,
+    FlowMatching,
+    Gaussian,
+    Kde,
+    Mixture,
+    NormalizingFlow,
+    Vae,
+)
 from ecosystem.models.base import TrainingSet, to_model, to_web
-from ecosystem.models.diffusion import DdimSampler, ddim_times, signal
+from ecosystem.models.diffusion import AncestralSampler, DdimSampler, ddim_times, signal
+from ecosystem.models.edm import EdmSampler
 from ecosystem.models.flow_matching import OdeSampler, pair
 from ecosystem.models.nets import MLPSettings, UNetSettings, build
+from ecosystem.models.normalizing_flow import MAFSettings, NSFSettings, RealNVPSettings
+from ecosystem.models.ode import AdaptiveSampler
 from ecosystem.models.train import TrainSettings, TrainState, train
+from ecosystem.models.vae import ConvolutionalSettings, PerceptronSettings
 from ecosystem.rng import Streams, stream
 
 SMALL = TrainSettings(budget_images=1_000, finetune_images=200, batch=50, lr=3e-3)
 TINY = MLPSettings(width=16, depth=1)
 NARROW, QUICK = MLPSettings(width=32, depth=1), TrainSettings(budget_images=12_000, batch=100, lr=1e-2)
+OF_IMAGES = UNetSettings | ConvolutionalSettings
 FAMILIES = [
     Gaussian(),
     Gaussian(estimator="unbiased"),
@@ -33,6 +50,13 @@ FAMILIES = [
     FlowMatching(net=TINY, train=SMALL, coupling="independent", sampler=OdeSampler(kind="euler", steps=4)),
     Diffusion(net=TINY, train=SMALL, prediction="noise", schedule="linear", sampler=DdimSampler(steps=5)),
     Diffusion(net=TINY, train=SMALL, sampler=DdimSampler(steps=5, spacing="quadratic")),
+    Diffusion(net=TINY, train=SMALL, sampler=AncestralSampler(steps=4)),
+    Edm(net=TINY, train=SMALL, sampler=EdmSampler(steps=4)),
+    FlowMatching(net=TINY, train=SMALL, sampler=AdaptiveSampler(tolerance=1e-3)),
+    NormalizingFlow(net=NSFSettings(transforms=2, width=16, depth=1, bins=4), train=SMALL),
+    NormalizingFlow(net=MAFSettings(transforms=2, width=16, depth=1), train=SMALL),
+    Vae(net=PerceptronSettings(width=16, depth=1), train=SMALL, latent=2),
+    Vae(net=ConvolutionalSettings(channels=(8, 16), width=16), train=replace(SMALL, budget_images=500), latent=2),
     Diffusion(
         net=UNetSettings(channels=(8, 16)),
         train=TrainSettings(budget_images=60, finetune_images=20, batch=20),
@@ -57,7 +81,7 @@ def images(n=60):
 
 
 def data_for(family):
-    return images() if isinstance(getattr(family, "net", None), UNetSettings) else vectors()
+    return images() if isinstance(getattr(family, "net", None), OF_IMAGES) else vectors()
 
 
 def fit(family, data, previous=None, streams=None, **kw):
@@ -168,6 +192,10 @@ def test_a_budget_in_place_of_the_card(fitted):
         FlowMatching(net=NARROW, train=QUICK),
         Diffusion(net=NARROW, train=QUICK),
         Diffusion(net=NARROW, train=QUICK, prediction="noise", schedule="linear"),
+        Edm(net=NARROW, train=QUICK, sampler=EdmSampler(steps=40)),
+        NormalizingFlow(net=NSFSettings(transforms=2, width=32, depth=1), train=QUICK),
+        NormalizingFlow(net=RealNVPSettings(width=32, depth=1), train=QUICK),
+        Vae(net=PerceptronSettings(width=32), train=replace(QUICK, budget_images=20_000, ema=0.95), latent=2),
         Gaussian(),
         Gaussian(covariance="diagonal"),
         Categorical(),

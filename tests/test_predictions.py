@@ -17,7 +17,7 @@ from ecosystem.documents import read
 from ecosystem.estimates import Estimate, Series
 from ecosystem.records import RunRecord
 from ecosystem.summarise import summarise
-from ecosystem.theory import accumulate, curation, drift, gaussian, identities, kde, mixing, providers
+from ecosystem.theory import accumulate, curation, drift, gaussian, guided_loops, identities, kde, mixing, providers
 from ecosystem.verdicts import provider_series
 
 SEEDS = 16
@@ -115,6 +115,17 @@ WORLDS = {
         dict.fromkeys(("flood", "hoarder", "forgetful", "wary", "cleaned"), MOMENTS),
         slow,
     ),
+    "sims-against-filtering": (
+        {
+            **VECTORS,
+            "metrics": ["model-variance", "mean-error"],
+            "claims": [],
+            **{f"providers.{name}.retrain.every": 1 for name in ("base", "steered")},
+        },
+        # Of ``steered``, who is guided in 20 dimensions at once, nothing is known, and it publishes nothing.
+        dict.fromkeys(("base", "naive", "guided", "filtered", "keeper", "reserved"), MOMENTS),
+        slow,
+    ),
     "adversarial-platform": (
         {**SHELF, "web.archive": 2000, **{f"users.at {name}.count": 60 for name in PLATFORMS}},
         dict.fromkeys(PLATFORMS, REWARD),
@@ -176,6 +187,7 @@ def test_every_shipped_claim_of_theory_is_tested_here():
 # Predictions against the literature's formulas, for the flows that these have
 
 ROUNDS, G = 7, np.arange(7)
+G_GUIDED = np.arange(8)
 LINE = {"rounds": ROUNDS, "humans.dims": 1, "humans.held_out": 5}
 WIDE = {"rounds": ROUNDS, "humans.held_out": 5}
 
@@ -305,6 +317,69 @@ def test_labs_that_feed_one_another_come_to_the_limit_of_their_web(ran):
     for i, name in enumerate(("one", "two")):
         assert theory[name, "model-variance"]["values"][-1] == pytest.approx(variance[i], rel=1e-9)
         assert theory[name, "mean-error"]["values"][-1] == pytest.approx(product[i, i], rel=1e-9)
+
+
+GUIDED = """
+name: guided-loops
+rounds: 8
+humans: {source: gaussian, dims: 1, mean: 3.0, std: 2.0, held_out: 5}
+web: {archive: 20, retention: {human_rounds: 1, synthetic_rounds: 1}}
+creators: [{name: people, count: 5}]
+users: [{name: some of alone, count: 20, providers: [alone]}, {name: some of mixed, count: 10, providers: [mixed]}]
+scrapers: [{name: own, take: [human, alone]}, {name: all, take: [human, mixed]}]
+providers:
+  - {name: alone, model: gaussian-diagonal, scraper: own, negative_guidance: {weight: 0.4, images: 150}}
+  - {name: mixed, model: gaussian-unbiased, scraper: all, negative_guidance: {weight: 0.3, images: 120}}
+events: [{at: 1, set: {scrapers.own.take: [alone]}}]
+metrics: [model-variance, mean-error, log-std, gaussian-w2]
+"""
+
+
+def test_guided_worlds_are_the_guided_loops(ran):
+    """As they are served: without human pages from generation 1 on, and with 5 fresh ones beside 10."""
+    theory = ran(GUIDED, seeds=1).theory
+    start = (1 - 1 / 20, 1 / 20)
+    alone = guided_loops.fresh(0, 20, 7, 0.4, 150, start=start).served
+    mixed = guided_loops.fresh(5, 10, 7, 0.3, 120, estimator="unbiased", start=(1.0, 1 / 20)).served
+    for name, moments in (("alone", alone), ("mixed", mixed)):
+        for (key, metric), values in of(name, moments).items():
+            assert_allclose(theory[key, metric]["values"], 4 * np.array(values), rtol=1e-9, err_msg=name)
+    walk = math.log(2) + guided_loops.log_std_mean(20, 1, 0.4, 150) * (G_GUIDED + 1)
+    assert_allclose(theory["alone", "log-std"]["values"], walk, rtol=1e-9)
+    assert theory["mixed", "log-std"]["values"][1:] == [None] * 7
+    assert not any(metric == "gaussian-w2" for _, metric in theory), "no closed form"
+
+
+def test_guided_worlds_follow_theory(ran):
+    world = ran(GUIDED)
+    for key in world.theory:
+        assert all(abs(check.deviation) < FAR for check in world.checks(key)), key
+
+
+def test_a_batch_of_a_guided_model_is_like_any_other_of_it(ran):
+    """Two groups of users publish what one auxiliary has steered: their pages share where it went."""
+    text = GUIDED.replace(
+        "{name: some of alone, count: 20,",
+        "{name: others, count: 9, providers: [alone]}, {name: some of alone, count: 11,",
+    )
+    both, one = ran(text, seeds=1).theory, ran(GUIDED, seeds=1).theory
+    for metric in ("model-variance", "mean-error"):
+        assert_allclose(both["alone", metric]["values"], one["alone", metric]["values"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("dims: 1", "dims: 2"), ("weight: 0.3, images: 120", "weight: 0.9, images: 20")],
+    ids=["a full covariance", "an auxiliary that often fails"],
+)
+def test_where_nothing_is_known_of_guided_pages_nothing_is_predicted(ran, old, new):
+    text = GUIDED.replace(old, new).replace("rounds: 8", "rounds: 2")
+    assert not {metric for _, metric in ran(text, seeds=2).theory} & {"model-variance", "mean-error"}
+    silent = text.replace("{name: some of mixed, count: 10, providers: [mixed]}", "").replace(
+        "[alone]}, ]", "[alone]}]"
+    )
+    told = ran(silent, seeds=2).theory
+    assert ("alone", "model-variance") in told and ("mixed", "model-variance") not in told, "who publishes nothing"
 
 
 OUTCOMES = np.array([-1.5, -1.0, -0.5, 0.0])  # the reward of each

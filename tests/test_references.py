@@ -13,7 +13,7 @@ from ecosystem.documents import read
 
 ROOT = Path(__file__).parent.parent
 NAMES = scenarios.names()
-question = cache(scenarios.load)
+question = cache(scenarios.understood)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import itertools
+import json
 import math
 import os
 import re
@@ -1114,6 +1115,29 @@ def test_what_tells_creators_from_users_is_what_they_are_told() -> None:
     assert {*measures.BY_CREATORS} - {*measures.BY_USERS} == OF_CREATORS
     assert {*measures.BY_USERS, *measures.OF_USERS} == OF_USERS
     assert not {*measures.BY_SCRAPERS} & (OF_CREATORS | OF_USERS)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((GOLDENS.parent.parent / "reports").glob("*/summary.json")), ids=lambda p: p.parent.name
+)
+def test_whatever_a_reference_report_tells_of_agents_has_its_unit(path: Path) -> None:
+    """Influences stand in a matrix, in the unit of a reward."""
+    found = json.loads(path.read_text(encoding="utf-8")).get("ecosystem", {"web": {}, "agents": {}, "measures": {}})
+    told = {name for of in (found["web"], *found["agents"].values()) for name in of if not name.startswith("influence")}
+    assert found["measures"].keys() == told
+    for name in told:
+        assert found["measures"][name] == measures.ALL[name]
+        assert measures.ALL[name]["unit"]
+
+
+def test_units_of_what_is_told_are_in_the_report() -> None:
+    summary = a_living_summary()
+    summary["ecosystem"]["measures"] = {
+        name: measures.ALL[name] for name in (*WATCHED, "active", "adopted-share", "auc")
+    }
+    lines = " ".join(section_of(summary, "Co-evolution", 100))
+    for words in ("active people", "adopted-share share of t", "auc probability"):
+        assert words in " ".join(lines.split())
 
 
 def test_one_provider_has_no_matrix_of_influences() -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,29 @@ def test_real_images_through_a_unet(source, unpacked, tmp_path):
     losses = [g["loss"] for g in run.summary["providers"]["lab"]["generations"]]
     assert losses[0] < 1.0, "a velocity of zero would cost about 1.5"
     assert run.summary["humans"]["shape"] == ([1, 28, 28] if source == "mnist" else [3, 32, 32])
+
+
+@pytest.mark.parametrize("name", ["bertrand-cifar10-small", "ferbach-cifar10-small", "mad-mnist-small"])
+def test_the_loops_of_the_papers_on_images_run(name, unpacked, tmp_path):
+    """Two generations of each, with little of everything: the labs begin as one and part."""
+    text = (Path(__file__).parent / "images" / f"{name}.yaml").read_text(encoding="utf-8")
+    known = scenarios.from_text(text)
+    little = {f"users.{group.name}.count": 20 for group in known.users}
+    little |= {f"providers.{lab.name}.retrain.budget_images": 320 for lab in known.providers}
+    source = known.scenario.humans.source
+    little |= {"rounds": 2, "evaluation.samples": 40, "humans.root": unpacked(source), "humans.pages": 6000}
+    card = {"family": "flow-matching", "net": {"kind": "unet", "channels": [8, 16], "patch": 2}}
+    card |= {"train": {"budget_images": 3200, "batch": 64}, "sampler": {"kind": "euler", "steps": 4}}
+    for lab in known.providers:
+        little |= {f"providers.{lab.name}.model": None, f"providers.{lab.name}.card": card}
+    run = results.run(scenarios.from_text(text, little), [0], tmp_path / "run", force=False)
+    first, second = (
+        [lab["generations"][number]["metrics"]["frechet"] for lab in run.summary["providers"].values()]
+        for number in (0, 1)
+    )
+    assert len(set(second)) == len(second)
+    biased = [lab.sampling_bias != 1.0 for lab in known.providers]
+    assert len({value for value, other in zip(first, biased, strict=True) if not other}) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ maker, is where lambda comes from: it is measured, never set.
 What a provider may do against collapse, each off unless it is set: a *reserve* of human pages of its own, beside what
 it crawls; a *correction* towards them; *negative guidance*, away from what its own samples would make of its model.
 A late entrant may begin by *distilling* another's model: it asks for images in private, and its generation 0 is trained
-on these.
+on these. Where *weights are open* it begins with the other's model itself, as the arms of an experiment do that share one
+checkpoint (Bertrand et al. 2023).
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class ProviderSettings(Settings):
 
     ``reserve``: human pages that nobody else has, in every data set. ``watermark``: whether its images carry one.
 
+    ``weights_of``: generation 0 is that provider's model, as soon as it has one, without a training of its own.
+
     ``sampling_bias`` serves samples nearer to the mode than the model has them: a Gaussian's covariance times it,
     a neural sampler's noise times its root. 1 is unbiased (lambda of Alemohammad et al. 2023, arXiv 2307.01850).
     """
@@ -101,6 +104,7 @@ class ProviderSettings(Settings):
     correction: Correction | None = None
     negative_guidance: NegativeGuidance | None = None
     distil: Distil | None = None
+    weights_of: str | None = None
     watermark: bool = False
 
 
@@ -135,12 +139,15 @@ class Provenance:
 
     @property
     def synthetic_share(self) -> float:
-        return 1 - self.human / self.pages
+        return 1 - self.human / self.pages if self.pages else 0.0
 
     @property
     def ratio(self) -> float | None:
-        """lambda = synthetic / human; None where no page is human."""
-        return (self.pages - self.human) / self.human if self.human else None
+        """lambda = synthetic / human; None where no page is human, but 0 where there is no page at all."""
+        return (self.pages - self.human) / self.human if self.human else None if self.pages else 0.0
+
+
+NOTHING = Provenance({}, {}, 1.0)  # of a model that was trained elsewhere, on what humans made
 
 
 class Provider(mesa.Agent):
@@ -161,6 +168,12 @@ class Provider(mesa.Agent):
         return world.settings.found_provider(self.name)
 
     @property
+    def device(self) -> torch.device:
+        """Where its models live."""
+        world: World = self.model
+        return world.device_of(self.name)
+
+    @property
     def serves(self) -> bool:
         return self.generator is not None and self.stopped is None and self.settings is not None
 
@@ -170,6 +183,9 @@ class Provider(mesa.Agent):
         settings = self.settings
         if self.stopped or settings is None or not self._due(settings, world.round):
             return
+        if self.generation < 0 and settings.weights_of is not None:
+            self._adopt(world.provider(settings.weights_of))
+            return
         try:
             yield from self._train(world, settings)
         except TrainingError as error:
@@ -177,6 +193,9 @@ class Provider(mesa.Agent):
 
     def _due(self, settings: ProviderSettings, round: int) -> bool:
         """Generation 0 is trained as soon as it can be."""
+        world: World = self.model
+        if self.generation < 0 and settings.weights_of is not None:
+            return world.provider(settings.weights_of).serves
         if self.generation < 0:
             return settings.distil is None or len(self._private(settings)) > 0
         return round % settings.retrain.every == 0
@@ -187,14 +206,13 @@ class Provider(mesa.Agent):
 
     def draw(self, prompts: NDArray[np.int64], rng: np.random.Generator) -> Draw:
         """Samples for prompts (N,) as this provider serves them."""
-        world: World = self.model
         assert self.generator is not None
         noise = self.generator.noise(len(prompts), rng)
         bias = self.settings.sampling_bias if self.settings is not None else 1.0
         if bias != 1.0:
             noise = noise * math.sqrt(bias)
         y, z = torch.from_numpy(prompts), torch.from_numpy(noise)
-        return Draw(self.generator, y.to(world.device), z.to(world.device))
+        return Draw(self.generator, y.to(self.device), z.to(self.device))
 
     def distil(self) -> Iteration[Draw, Tensor, None]:
         """In the phase in which users ask: the images of another provider that generation 0 will be trained on."""
@@ -218,15 +236,26 @@ class Provider(mesa.Agent):
             who=self.name,
         )
 
+    def _adopt(self, other: Provider) -> None:
+        """Begin with a copy of the other's model, and with what is known of where it comes from."""
+        world: World = self.model
+        assert other.generator is not None, "one that serves has a model"
+        saved = {name: value.to(self.device, copy=True) for name, value in other.generator.trained.saved().items()}
+        family = world.question.card(other.name, other.trained_in).model
+        self.generator = family.restored(saved, world.humans.shape, world.humans.classes)
+        self.loss, self.provenance = other.loss, other.provenance
+        self.generation, self.trained_in = 0, world.round
+
     def _train(self, world: World, settings: ProviderSettings) -> Iteration[Job, Any, None]:
         streams = Streams(world.seed, self.name, world.round)
         ids = self._data_set(world, settings, streams)
         if len(ids) == 0:
             raise TrainingError("its scraper found no page that it may take. Look at take, window and filter.")
-        provenance = Provenance.of(world.corpus, ids, world.maker_name)
+        family = self._family(world)
+        budget = family.first_budget_images if self.generation < 0 else settings.retrain.budget_images
+        provenance = NOTHING if budget == 0 else Provenance.of(world.corpus, ids, world.maker_name)
         previous = self._previous(world) if settings.retrain.start == "finetune" else None
-        budget = None if self.generation < 0 else settings.retrain.budget_images
-        trained = yield from self._fitted(Fit(self._family(world), self._data(world, ids), previous, streams, budget))
+        trained = yield from self._fitted(Fit(family, self._data(world, ids), previous, streams, budget))
         if settings.negative_guidance is not None and not isinstance(trained.generator, Guided):
             trained = yield from self._guided(world, settings.negative_guidance, trained)
         self.generator, self.loss = trained.generator, trained.loss
@@ -255,7 +284,7 @@ class Provider(mesa.Agent):
         """The model steered away from one that is trained on its own samples."""
         streams = Streams(world.seed, f"{self.name}/auxiliary", world.round)
         main, classes = trained.generator, world.humans.classes
-        draw = guidance.draw(main, classes, streams, world.device)
+        draw = guidance.draw(main, classes, streams, self.device)
         data = guidance.training_set(draw, (yield draw), classes)
         auxiliary = yield from self._fitted(Fit(self._family(world), data, main, streams, guidance.budget_images))
         return Trained(guidance.serve(main, auxiliary.generator), trained.loss)
@@ -281,6 +310,6 @@ class Provider(mesa.Agent):
         return found
 
     def _data(self, world: World, ids: Ids) -> TrainingSet:
-        x = torch.from_numpy(world.corpus.items[ids]).to(world.device)
-        y = torch.from_numpy(world.corpus.of("label", ids).astype(np.int64)).to(world.device)
+        x = torch.from_numpy(world.corpus.items[ids]).to(self.device)
+        y = torch.from_numpy(world.corpus.of("label", ids).astype(np.int64)).to(self.device)
         return TrainingSet(x, y, world.humans.classes)

@@ -132,6 +132,11 @@ class Family(ABC):
         """``fit`` from scratch on many sets at once, bit for bit the same; None where they make no stack."""
         return None
 
+    @property
+    def first_budget_images(self) -> int | None:
+        """What generation 0 is trained on, in place of the card's budget; 0: nothing, it is there already."""
+        return None
+
     @abstractmethod
     def fit(
         self,
@@ -141,7 +146,7 @@ class Family(ABC):
         budget_images: int | None = None,
         saved: Saved | None = None,
     ) -> Training:
-        """Train on ``data``; ``budget_images`` replaces the card's own budget. Raises TrainingError.
+        """Train on ``data``; ``budget_images`` replaces the card's own budget, 0 is no training. Raises TrainingError.
 
         ``saved``: go on with this very training from where an ``Update`` of it was saved.
         """

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,7 +30,8 @@ from ecosystem.rng import torch_stream
 
 FEATURES = "classifier-64"  # the name of the features, for reports
 POOL = 10_000  # human items it is trained on, at most
-BLOCK = 2048  # images a forward pass at inference
+BLOCK = 2048  # images a forward pass at inference,
+VALUES = BLOCK * 3 * 32 * 32  # and numbers, which make fewer of large images
 BATCH = 64
 CPU = torch.device("cpu")
 
@@ -76,21 +77,30 @@ class Net(nn.Module):
         return logits
 
 
+class Sight(Protocol):
+    """A net that sees: ``body`` makes features of images (N, C, H, W) in [-1, 1], ``head`` logits of features."""
+
+    def body(self, x: Tensor, /) -> Tensor: ...
+
+    def head(self, features: Tensor, /) -> Tensor: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Classifier:
     """A trained net; takes images as uint8 (N, C, H, W) or as floats in [-1, 1], arrays or tensors."""
 
-    net: Net
+    net: Sight
     device: torch.device
     accuracy: float  # share of the held-out set classified rightly
+    block: int | None = None  # images a forward pass; None: BLOCK
 
     def features(self, x: NDArray[Any] | Tensor) -> NDArray[np.float64]:
         """(N, 64), not negative."""
-        return _in_blocks(self.net.body, x, self.device)
+        return _in_blocks(self.net.body, x, self.device, self.block)
 
     def probabilities(self, x: NDArray[Any] | Tensor) -> NDArray[np.float64]:
         """p(class | x), (N, classes)."""
-        return _in_blocks(lambda block: self.net(block).double().softmax(dim=1), x, self.device)
+        return _in_blocks(lambda some: _logits(self.net, some).double().softmax(dim=1), x, self.device, self.block)
 
 
 def train_classifier(humans: Humans, device: torch.device) -> Classifier:
@@ -98,7 +108,7 @@ def train_classifier(humans: Humans, device: torch.device) -> Classifier:
     if len(humans.shape) != 3 or humans.classes < 2:
         raise DataError(
             f"humans: source '{humans.name}' has no labelled images, so no classifier can be trained on it.\n"
-            "Remedy: `labelled: true` on a source of images (digits, mnist, cifar10), or metrics and rewards "
+            "Remedy: `labelled: true` on a source of images (as digits or mnist), or metrics and rewards "
             "that need no classifier."
         )
     plan = recipe(humans.shape)
@@ -106,7 +116,7 @@ def train_classifier(humans: Humans, device: torch.device) -> Classifier:
     for _ in training(net, humans.pool(POOL), plan, device):
         pass
     net.requires_grad_(False)
-    return Classifier(net, device, _accuracy(net, humans.held_out(), device))
+    return Classifier(net, device, accuracy(net, humans.held_out(), device))
 
 
 def _initial(humans: Humans, plan: Recipe) -> Net:
@@ -160,13 +170,21 @@ def in_range(x: Tensor) -> Tensor:
     return x.float() / 127.5 - 1.0 if x.dtype == torch.uint8 else x.float()
 
 
-def _in_blocks(call: Callable[[Tensor], Tensor], x: NDArray[Any] | Tensor, device: torch.device) -> NDArray[np.float64]:
+def _in_blocks(
+    call: Callable[[Tensor], Tensor], x: NDArray[Any] | Tensor, device: torch.device, block: int | None = None
+) -> NDArray[np.float64]:
     images = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x
+    rows = max(1, min(block or BLOCK, VALUES // max(1, images[:1].numel())))
     with torch.no_grad():
-        blocks = [call(in_range(b.to(device))).double().cpu() for b in torch.split(images, BLOCK)]
+        blocks = [call(in_range(b.to(device))).double().cpu() for b in torch.split(images, rows)]
     return torch.cat(blocks).numpy()
 
 
-def _accuracy(net: Net, items: Items, device: torch.device) -> float:
-    predicted = _in_blocks(net, items.x, device).argmax(axis=1)
+def _logits(net: Sight, x: Tensor) -> Tensor:
+    return net.head(net.body(x))
+
+
+def accuracy(net: Sight, items: Items, device: torch.device, block: int | None = None) -> float:
+    """Share of the items classified rightly."""
+    predicted = _in_blocks(lambda some: _logits(net, some), items.x, device, block).argmax(axis=1)
     return float((predicted == items.y).mean())

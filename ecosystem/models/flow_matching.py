@@ -24,22 +24,14 @@ from torch import Tensor, nn
 
 from ecosystem.models.guided import Predict
 from ecosystem.models.neural import ScoreFamily
-from ecosystem.settings import Positive, Settings
-
-
-@dataclass(frozen=True)
-class OdeSampler(Settings):
-    """Fixed-step solver of dx/dt = v; ``steps`` sampler steps (a midpoint step evaluates the network twice)."""
-
-    kind: Literal["euler", "midpoint"] = "midpoint"
-    steps: Positive = 20
+from ecosystem.models.ode import OdeSampler, Sampler
 
 
 @dataclass(frozen=True)
 class FlowMatching(ScoreFamily):
     family: Literal["flow-matching"] = "flow-matching"
     coupling: Literal["minibatch-ot", "independent"] = "minibatch-ot"
-    sampler: OdeSampler = OdeSampler()
+    sampler: Sampler = OdeSampler()
 
     def loss(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         z = torch.randn(x.shape, generator=generator, device=x.device)
@@ -52,14 +44,7 @@ class FlowMatching(ScoreFamily):
         return error.square().mean()
 
     def integrate(self, net: Predict, y: Tensor, noise: Tensor) -> Tensor:
-        x, h = noise, 1.0 / self.sampler.steps
-        for step in range(self.sampler.steps):
-            t = torch.full_like(y, step * h, dtype=torch.float32)
-            v = net(x, t, y)
-            if self.sampler.kind == "midpoint":
-                v = net(x + 0.5 * h * v, t + 0.5 * h, y)
-            x = x + h * v
-        return x
+        return self.sampler.solve(net, y, noise)
 
 
 def pair(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -69,7 +54,8 @@ def pair(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
     permutation = np.arange(len(x))
     labels = y.cpu().numpy()
     # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, and only the last term depends on who is paired with whom.
-    gain = (x.flatten(1) @ z.flatten(1).T).cpu().numpy()
+    with torch.autocast(x.device.type, enabled=False):  # NumPy knows no bfloat16, and partners are told by small parts
+        gain = (x.flatten(1) @ z.flatten(1).T).cpu().numpy()
     if not np.isfinite(gain).all():
         return torch.arange(len(x), device=z.device)  # nothing to pair; the loss will say what is wrong
     for label in np.unique(labels):

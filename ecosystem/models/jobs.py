@@ -92,7 +92,8 @@ def _done(jobs: dict[int, Job]) -> Iteration[Heard, None, dict[int, Any]]:
     groups: dict[Hashable, list[int]] = {}
     for number, job in jobs.items():
         key: Hashable = job.family if isinstance(job, Fit) else type(job.generator)
-        groups.setdefault((type(job), key), []).append(number)
+        device = job.data.y.device if isinstance(job, Fit) else job.y.device  # a stack lies on one
+        groups.setdefault((type(job), key, device), []).append(number)
     results: dict[int, Any] = {}
     for numbers in groups.values():
         found = together([jobs[number] for number in numbers]) if len(numbers) > 1 else None

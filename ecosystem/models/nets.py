@@ -1,7 +1,7 @@
 """Networks: net(x, t, y) -> a tensor like x, for vectors and tiny images (``mlp``) and for images (``unet``).
 
-No BatchNorm and no dropout: a loss is a pure function of parameters, batch and noise. Parameters are drawn from
-a named generator, never from torch's global one.
+No BatchNorm: a loss is a pure function of parameters, batch and noise, to which the masks of dropout belong. Parameters
+are drawn from a named generator, never from torch's global one.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast
 
-import annotated_types as at
 import torch
 from torch import Tensor, nn
 
+from ecosystem.models.unets import UNetSettings
 from ecosystem.settings import KIND, Positive, Settings
 
 FREQUENCIES = 16  # of the time features
@@ -59,34 +59,15 @@ class Block(nn.Module):
         return h + cast(Tensor, self.outer(nn.functional.silu(inner)))
 
 
-class UNet(nn.Module):
-    """diffusers' UNet2DModel (Ho et al., Denoising Diffusion Probabilistic Models, 2020, arXiv 2006.11239)."""
+class Scalar(nn.Module):
+    """One learned number that starts at 0."""
 
-    def __init__(self, shape: tuple[int, ...], classes: int, channels: tuple[int, ...], layers: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        from diffusers import UNet2DModel
+        self.value = nn.Parameter(torch.zeros(()))
 
-        levels = len(channels)
-        # The net halves the image once a level: pad odd sizes (28 -> 32 with three halvings) and crop after.
-        multiple = 2 ** (levels - 1)
-        self.padding = [(-side) % multiple for side in shape[1:]]
-        self.unet = UNet2DModel(
-            in_channels=shape[0],
-            out_channels=shape[0],
-            block_out_channels=channels,
-            layers_per_block=layers,
-            down_block_types=("DownBlock2D",) * levels,
-            up_block_types=("UpBlock2D",) * levels,
-            norm_num_groups=8,
-            num_class_embeds=classes,
-        )
-
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        high, wide = self.padding
-        padded = nn.functional.pad(x, (0, wide, 0, high), value=-1.0) if high or wide else x
-        # UNet2DModel's sinusoids were made for t in 0..1000.
-        out = cast(Tensor, self.unet(padded, 1000.0 * t, class_labels=y).sample)
-        return out[..., : x.shape[2], : x.shape[3]]
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.value)
 
 
 @dataclass(frozen=True)
@@ -97,19 +78,6 @@ class MLPSettings(Settings):
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         return MLP(shape, classes, self.width, self.depth)
-
-
-Channels = Annotated[int, at.Ge(8), at.Le(10_000), at.MultipleOf(8)]  # of a level: its norms have 8 groups
-
-
-@dataclass(frozen=True)
-class UNetSettings(Settings):
-    kind: Literal["unet"] = "unet"
-    channels: Annotated[tuple[Channels, ...], at.MinLen(1)] = (32, 64)
-    layers: Positive = 1
-
-    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        return UNet(shape, classes, self.channels, self.layers)
 
 
 NetSettings = Annotated[MLPSettings | UNetSettings, KIND]
@@ -125,7 +93,7 @@ def initialise(net: nn.Module, generator: torch.Generator) -> None:
             bound = 1 / math.sqrt(module.weight[0].numel())
             for parameter in own.values():
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
-        elif isinstance(module, nn.GroupNorm | nn.LayerNorm):
+        elif isinstance(module, nn.GroupNorm | nn.LayerNorm | Scalar):
             module.reset_parameters()
         elif own:
             raise TypeError(f"no rule to initialise {type(module).__name__}")

@@ -11,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ecosystem import notices
 from ecosystem.compute import out_of_memory
+from ecosystem.models import sharded
 from ecosystem.models.base import Family, Generator, Saved, Training, TrainingSet
+from ecosystem.models.execution import autocast
 from ecosystem.models.guided import Predict, predictions
 from ecosystem.models.nets import MLPSettings, NetSettings, build
 from ecosystem.models.train import TrainSettings, TrainState, train
@@ -24,6 +27,8 @@ SAMPLE_BLOCK = 4096  # samples computed at once, where the memory lets us
 
 class NeuralFamily(Family, Settings):
     """A family with a network, its card's key ``train``. Subclasses give the module, the loss and the sampler."""
+
+    age: ClassVar[int] = 0  # updates that lie behind a new network: the average of an old one does not follow fast
 
     train: TrainSettings
 
@@ -43,6 +48,13 @@ class NeuralFamily(Family, Settings):
         """Of the normal noise of one sample, for items of a shape."""
         return shape
 
+    def prepare(self, net: nn.Module, data: TrainingSet, generator: torch.Generator) -> None:
+        """What a new module takes from its first training set before it is trained, such as the scale of the data."""
+
+    def generator(self, state: TrainState, shape: tuple[int, ...]) -> NeuralGenerator:
+        """The trained model; of a family that knows its likelihood, a generator with one."""
+        return NeuralGenerator(self, state, shape)
+
     def fit(
         self,
         data: TrainingSet,
@@ -55,20 +67,34 @@ class NeuralFamily(Family, Settings):
         previous = None if previous is None else previous.trained
         finetune = isinstance(previous, NeuralGenerator)
         if saved is not None:
-            state = TrainState.restored(self._any_net(data.shape, data.classes, device), saved)
+            state = self.restored_state(saved, data.shape, data.classes, device)
         elif isinstance(previous, NeuralGenerator):
             state = previous.training.copy()
         else:
-            state = TrainState.new(self._net(data.shape, data.classes, streams.torch("parameters", device)))
+            parameters = streams.torch("parameters", device)
+            net = self._net(data.shape, data.classes, parameters)
+            self.prepare(net, data, parameters)
+            state = replace(TrainState.new(net), updates=self.age)
         budget = settings.finetune_images if finetune else settings.budget_images
         lr = (settings.finetune_lr, settings.finetune_lr) if finetune else (settings.lr, 0.05 * settings.lr)
-        generator = streams.torch("training", device)
-        yield from train(self.loss, state, data, settings, budget_images or budget, lr, generator, saved)
-        return NeuralGenerator(self, state, data.shape)
+        state = state.laid_out(settings.channels_last)
+        if budget_images == 0:  # the network is served as it is
+            return self.generator(state, data.shape)
+        if settings.processes > 1:
+            task = sharded.Task(self, data, state, budget_images or budget, lr, streams, saved)
+            state = yield from sharded.train(task)
+        else:
+            generator = streams.torch("training", device)
+            yield from train(self.loss, state, data, settings, budget_images or budget, lr, generator, saved)
+        return self.generator(state, data.shape)
 
     def restored(self, saved: Saved, shape: tuple[int, ...], classes: int) -> NeuralGenerator:
-        net = self._any_net(shape, classes, saved["updates"].device)
-        return NeuralGenerator(self, TrainState.restored(net, saved), shape)
+        return self.generator(self.restored_state(saved, shape, classes, saved["updates"].device), shape)
+
+    def restored_state(self, saved: Saved, shape: tuple[int, ...], classes: int, device: torch.device) -> TrainState:
+        """What a training goes on from, on a device, as it was saved."""
+        state = TrainState.restored(self._any_net(shape, classes, device), saved)
+        return state.laid_out(self.train.channels_last)
 
     def _net(self, shape: tuple[int, ...], classes: int, generator: torch.Generator) -> nn.Module:
         """A new module, its parameters drawn from ``generator``."""
@@ -106,10 +132,11 @@ class NeuralGenerator(Generator):
     def sample(self, y: Tensor, noise: Tensor) -> Tensor:
         if len(y) == 0:  # attention layers refuse an empty batch
             return noise.new_empty((0, *self.shape))
-        size = min(len(y), SAMPLE_BLOCK)
+        first = size = min(len(y), SAMPLE_BLOCK)
         while True:
             try:
-                return self._in_blocks(y, noise, size)
+                x = self._in_blocks(y, noise, size)
+                break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -118,24 +145,29 @@ class NeuralGenerator(Generator):
             size //= 2
             if y.device.type == "cuda":
                 torch.cuda.empty_cache()
+        if size < first:
+            notices.say("for want of memory samples are drawn in smaller blocks than usual, which takes longer.")
+        return x
 
     def _in_blocks(self, y: Tensor, noise: Tensor, size: int) -> Tensor:
         net = self._predict()
-        with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=y.device.type == "cuda"):
+        with autocast(self.family.train.precision, y.device):
             blocks = zip(torch.split(y, size), torch.split(noise, size), strict=True)
             return torch.cat([self.family.integrate(net, labels, z).float() for labels, z in blocks])
 
-    def guided(self, auxiliary: Generator, weight: float) -> NeuralGenerator:
+    def guided(self, auxiliary: Generator, weight: float) -> Generator:
         """Its prediction is extrapolated; nets and trainings may differ, as those of autoguidance do."""
+        if not self.family.takes_guidance:
+            return super().guided(auxiliary, weight)
         if not isinstance(auxiliary, NeuralGenerator) or not self._alike(auxiliary):
             raise TypeError("a network is guided by one of the same family and settings, but for `net` and `train`")
         return replace(self, predict=predictions(self._predict(), auxiliary._predict(), weight))
 
     def _alike(self, other: NeuralGenerator) -> bool:
         mine, its = self.family, other.family
-        if not isinstance(mine, ScoreFamily) or not isinstance(its, ScoreFamily) or other.shape != self.shape:
-            return False
-        return replace(its, net=mine.net, train=mine.train) == mine
+        if isinstance(mine, ScoreFamily) and isinstance(its, ScoreFamily):
+            its = replace(its, net=mine.net, train=mine.train)
+        return its == mine and other.shape == self.shape
 
     def _predict(self) -> Predict:
         return self.predict or self.training.ema.eval()

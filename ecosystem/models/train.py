@@ -4,36 +4,44 @@ A family hands it ``loss(net, x, y, generator)``, a scalar whose randomness come
 counted in images seen, as the papers do (Bertrand et al. 2023, arXiv 2310.00429), so that a larger training set
 means fewer epochs and not more compute. Sampling uses the exponential moving average of the parameters.
 
-On CUDA the data stay on the device, the forward pass runs under bf16 autocast and Adam is fused; on the CPU Adam
-is fused as well.
+Images stay on the device as they are on the web, 8 bits a channel, and each batch is converted. Adam is fused, on the
+CPU as well. How the network is computed is execution.py's, what is done where that fails gradients.py's, and what
+several processes share team.py's.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from collections.abc import Generator as Iteration
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+import annotated_types as at
 import torch
 from torch import Tensor, nn
 
-from ecosystem.compute import out_of_memory
 from ecosystem.errors import TrainingError
 from ecosystem.models.base import Saved, TrainingSet, Update, to_model
+from ecosystem.models.execution import CompileMode, Precision, laid_out
+from ecosystem.models.gradients import Gradients, Loss
+from ecosystem.models.team import ALONE, Team
 from ecosystem.settings import Positive, PositiveFloat, Settings, Share
 
-Loss = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+Processes = Annotated[int, at.Ge(1), at.Le(64)]
 
 REPORT_EVERY = 50  # updates between two looks at the loss: a look waits for the device
 
 
 @dataclass(frozen=True)
 class TrainSettings(Settings):
-    """``budget_images`` from scratch, ``finetune_images`` when going on from the generation before."""
+    """``budget_images`` from scratch, ``finetune_images`` when going on from the generation before.
+
+    ``mirror``: each image of a batch is turned left to right with probability 1/2. ``compile``, ``precision`` and
+    ``channels_last``: as execution.py has them. ``processes`` share the work (of a GPU each, where there are GPUs).
+    """
 
     budget_images: Positive = 1_000_000
     finetune_images: Positive = 200_000
@@ -42,6 +50,17 @@ class TrainSettings(Settings):
     finetune_lr: PositiveFloat = 5e-4
     ema: Share = 0.999
     clip: PositiveFloat = 1.0
+    mirror: bool = False
+    compile: CompileMode = "none"
+    precision: Precision = "auto"
+    channels_last: bool = False
+    processes: Processes = 1
+
+    def __post_init__(self) -> None:
+        if self.processes > self.batch:
+            raise ValueError(
+                f"processes: {self.processes} share a batch of {self.batch}, so that some have nothing to do"
+            )
 
 
 @dataclass
@@ -59,6 +78,12 @@ class TrainState:
 
     def copy(self) -> TrainState:
         return copy.deepcopy(self)
+
+    def laid_out(self, channels_last: bool) -> TrainState:
+        """This one, its filters as ``execution.laid_out`` has them."""
+        for net in (self.net, self.ema):
+            laid_out(net, channels_last)
+        return self
 
     def saved(self) -> dict[str, Tensor]:
         """All of it, as tensors by name."""
@@ -87,8 +112,21 @@ def _under(prefix: str, saved: Saved) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
 
 
-def _adam(net: nn.Module) -> torch.optim.Adam:
-    return torch.optim.Adam(net.parameters(), fused=next(net.parameters()).device.type in ("cpu", "cuda"))
+def _adam(net: nn.Module, state: Mapping[str, Any] | None = None) -> torch.optim.Adam:
+    """Its moments are those of ``state``, where there are some."""
+    optimiser = torch.optim.Adam(net.parameters(), fused=next(net.parameters()).device.type in ("cpu", "cuda"))
+    if state:
+        optimiser.load_state_dict(dict(state))
+        for parameter, moments in optimiser.state.items():
+            moments.update({name: _laid_out_as(parameter, moment) for name, moment in moments.items()})
+    return optimiser
+
+
+def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
+    """Fused kernels take for granted that a moment lies in memory as its parameter does; a file knows no layouts."""
+    if moment.shape != parameter.shape or moment.stride() == parameter.stride():
+        return moment
+    return torch.empty_like(parameter).copy_(moment)
 
 
 def train(
@@ -100,80 +138,48 @@ def train(
     lr: tuple[float, float],
     generator: torch.Generator,
     saved: Saved | None = None,
+    team: Team = ALONE,
 ) -> Iteration[Update, None, None]:
     """Train ``state`` in place, the learning rate falling by a half cosine from lr[0] to lr[1].
 
     ``saved``, from an update of the same training: go on behind it, bit for bit as if it had not been left.
     """
     updates = max(1, round(budget_images / settings.batch))
-    x, y = to_model(data.x), data.y
-    optimiser = _adam(state.net)
-    if state.optimiser:
-        optimiser.load_state_dict(state.optimiser)
+    x = data.x if data.x.dtype == torch.uint8 else to_model(data.x)
+    if settings.mirror and x.ndim != 4:
+        raise TrainingError("`mirror` turns images, and these are vectors. Leave it out of the card's `train`.")
+    optimiser = _adam(state.net, state.optimiser)
     parameters: list[Tensor] = list(state.net.parameters())
     averages: list[Tensor] = list(state.ema.parameters())
     batches = Batches(len(data), settings.batch, generator)
     first = batches.restore(saved) + 1 if saved else 1
     state.net.train()
-    parts = 1
-    for update in range(first, updates + 1):
-        index = next(batches)
-        _set_lr(optimiser, lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * update / updates)))
-        value, parts = _gradients(loss, state.net, x[index], y[index], generator, optimiser, parts)
-        nn.utils.clip_grad_norm_(parameters, settings.clip)
-        optimiser.step()
-        state.updates += 1
-        # A young average follows fast: its memory grows with the updates until it reaches `ema`.
-        decay = min(settings.ema, (1 + state.updates) / (10 + state.updates))
-        with torch.no_grad():
-            torch._foreach_lerp_(averages, parameters, 1 - decay)
-        if update % REPORT_EVERY == 0 or update == updates:
-            save = partial(_within, state, optimiser, batches, update) if update < updates else None
-            yield Update(update, updates, _finite(value, update), save, parts)
+    gradients = Gradients(loss, state.net, generator, settings.precision, settings.compile, team)
+    with gradients.ready():
+        for update in range(first, updates + 1):
+            index = next(batches)
+            images = to_model(x.index_select(0, index))  # `x[index]` took twenty times as long
+            if settings.mirror:
+                images = _mirrored(images, generator)
+            _set_lr(optimiser, lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * update / updates)))
+            value = gradients.of(images, data.y.index_select(0, index), update)
+            nn.utils.clip_grad_norm_(parameters, settings.clip)
+            optimiser.step()
+            state.updates += 1
+            # A young average follows fast: its memory grows with the updates until it reaches `ema`.
+            decay = min(settings.ema, (1 + state.updates) / (10 + state.updates))
+            with torch.no_grad():
+                torch._foreach_lerp_(averages, parameters, 1 - decay)
+            if update % REPORT_EVERY == 0 or update == updates:
+                save = partial(_within, state, optimiser, batches, update) if update < updates else None
+                yield Update(update, updates, _finite(value, update), save, gradients.parts)
     state.optimiser = optimiser.state_dict()
 
 
-def _gradients(
-    loss: Loss,
-    net: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    generator: torch.Generator,
-    optimiser: torch.optim.Optimizer,
-    parts: int,
-) -> tuple[Tensor, int]:
-    """Put the gradients of a batch into the parameters: its loss, and in how many parts it was computed.
-
-    Where the memory is full a batch is halved until it fits, and its gradients are added up: the update is of the
-    whole batch all the same, but for a loss that pairs items within it.
-    """
-    while True:
-        optimiser.zero_grad()
-        try:
-            return _in_parts(loss, net, x, y, generator, parts), parts
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            if parts >= len(x):
-                raise TrainingError(
-                    "the memory is full, also for one image at a time. A smaller network, or a smaller archive, needs "
-                    "less."
-                ) from error
-        parts *= 2
-        if x.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-def _in_parts(loss: Loss, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator, parts: int) -> Tensor:
-    total = torch.zeros((), device=x.device)
-    for images, labels in zip(x.chunk(parts), y.chunk(parts), strict=True):
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=x.device.type == "cuda"):
-            value = loss(net, images, labels, generator)
-        if parts > 1:
-            value = value * (len(images) / len(x))
-        value.backward()  # type: ignore[no-untyped-call]
-        total = total + value.detach()
-    return total
+def _mirrored(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image (N, C, H, W) as it is or turned left to right, by the toss of a coin."""
+    turned = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5
+    return torch.where(turned, x.flip(-1), x)
 
 
 class Batches:

@@ -14,6 +14,7 @@ STOPS_SHOWN = 4  # a provider that stopped in forty seeds stopped for one reason
 LISTED = 8  # seeds; more are told as a range
 LONGEST = 1000  # cells of a text by others: a question, a reason
 PAPERS = 20
+DISTANCES = {"fid": "FID", "frechet": "Frechet distance"}  # metrics whose features are named
 
 
 def warnings(summary: Summary, g: GlyphSet) -> list[RenderableType]:
@@ -82,7 +83,8 @@ def _humans(summary: Summary, g: GlyphSet) -> str:
 def _instruments(summary: Summary, g: GlyphSet) -> str:
     """Which features the distance looks at, and how good the classifier behind the class metrics is."""
     humans = summary["humans"]
-    facts = [f"Frechet distance on {humans['features']}"] if "frechet" in summary["metrics"] else []
+    told = [word for name, word in DISTANCES.items() if name in summary["metrics"]]
+    facts = [f"{' and '.join(told)} on {humans['features']}"] if told else []
     if humans["classifier_accuracy"] is not None:
         facts.append(f"classifier {percent(humans['classifier_accuracy'], g)} right on the held-out set")
     return f" {g.dot} ".join(facts)

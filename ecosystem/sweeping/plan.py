@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ecosystem import scenarios
+from ecosystem import checks, scenarios
 from ecosystem.documents import Document, read, shown
 from ecosystem.errors import RecordError, ScenarioError
 from ecosystem.locks import NAME as LOCK
@@ -102,7 +102,7 @@ def _point(document: Document, settings: Mapping[str, str], allow_paths: bool) -
     except ScenarioError as error:
         at = ", ".join(f"{key}={shown(text)}" for key, text in settings.items())
         raise ScenarioError(f"the sweep has a faulty point, {at}; nothing was run.\n{error}") from error
-    question.scenario.humans.open().ready()
+    question.scenario.humans.open().ready(checks.human_pages(question))
     return Point(settings, question)
 
 

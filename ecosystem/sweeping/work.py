@@ -8,13 +8,14 @@ whoever computes them and whenever.
 from __future__ import annotations
 
 import math
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecosystem import loop, verdicts
+from ecosystem import loop, notices, verdicts
 from ecosystem.question import Question
 from ecosystem.records import FINISHED, Line, RunRecord, SeedRecord, read_json, write_json
 from ecosystem.summarise import summarise
@@ -72,7 +73,8 @@ def rows_path(folder: Path, point: str) -> Path:
 
 def work(task: Task) -> dict[int, Failure]:
     """Run what is missing and write the rows; what failed comes back by seed."""
-    failures = dict(_run(task))
+    with notices.shown(lambda text: sys.stderr.write(f"notice: {task.point}: {text}\n")):
+        failures = dict(_run(task))
     try:
         if finished(task.record, task.of_sweep):
             write_rows(task)

@@ -1,0 +1,158 @@
+"""`make bench`: training and sampling of image models beside bare PyTorch, each printed as a ratio to it.
+
+Same network, batch and data, on one thread, by turns in one process; the figures are medians of the ratios of a turn,
+with their quartiles. Time is that of this process on its core, which neighbours on a busy machine disturb less than the
+clock's.
+"""
+
+import statistics
+import time
+
+import pytest
+import torch
+
+from ecosystem.models import FlowMatching
+from ecosystem.models.base import TrainingSet
+from ecosystem.models.nets import MLPSettings, build
+from ecosystem.models.neural import NeuralGenerator
+from ecosystem.models.ode import OdeSampler
+from ecosystem.models.train import TrainSettings, TrainState, train
+from ecosystem.models.unets import UNetSettings
+from ecosystem.rng import stream
+
+pytestmark = pytest.mark.bench
+BATCH, SETTINGS = 128, TrainSettings(batch=128)
+NETS = {
+    "MLP 32 x 1": MLPSettings(width=32, depth=1),
+    "MLP 128 x 2": MLPSettings(width=128, depth=2),
+    "U-Net 32 64": UNetSettings(channels=(32, 64)),
+}
+TURNS = {"MLP 32 x 1": (15, 40), "MLP 128 x 2": (15, 40), "U-Net 32 64": (5, 2)}  # how many, and updates in each
+LOADED = {
+    "MLP 32 x 1": 3.0,
+    "MLP 128 x 2": 1.5,
+    "U-Net 32 64": 0.95,
+}  # loading is the less of it the larger the network
+
+
+def show(what, value, limit):
+    print(f"\n{what:78s} {value:>20s}   (limit {limit})")
+
+
+def by_turns(turns, **works):
+    """Seconds of each piece of work in each turn; a first turn is for caches alone."""
+    seconds = {name: [] for name in works}
+    for turn in range(turns + 1):
+        for name, work in works.items():
+            began = time.process_time()
+            work()
+            if turn:
+                seconds[name].append(time.process_time() - began)
+    return seconds
+
+
+def ratio(seconds, name, to="ours"):
+    """How many times as long as ours: the median over turns, and in words with the quartiles."""
+    found = [other / ours for other, ours in zip(seconds[name], seconds[to], strict=True)]
+    low, middle, high = statistics.quantiles(found, n=4)
+    return middle, f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+@pytest.fixture(scope="module")
+def mnist(unpacked):
+    """MNIST's training images: as torchvision serves them, and in memory."""
+    from torchvision import datasets, transforms
+
+    seen = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.5, 0.5)])
+    found = datasets.MNIST(unpacked("mnist"), train=True, transform=seen)
+    return found, TrainingSet(found.data[:, None], found.targets, 10)
+
+
+def made(net):
+    return build(lambda: net.build((1, 28, 28), 10), torch.Generator().manual_seed(0))
+
+
+def update(net, ema, optimiser, generator, x, y):
+    """A bare update: flow matching's loss, clipping, Adam and the moving average."""
+    z = torch.randn(x.shape, generator=generator)
+    t = torch.rand(len(x), generator=generator)
+    s = t[:, None, None, None]
+    loss = (net((1 - s) * z + s * x, t, y) - (x - z)).square().mean()
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimiser.step()
+    with torch.no_grad():
+        torch._foreach_lerp_(ema, list(net.parameters()), 0.001)
+
+
+def bare(net, batches, updates):
+    """A plain program, so many updates a call."""
+    ema = [p.detach().clone() for p in net.parameters()]
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+    generator = torch.Generator().manual_seed(1)
+    return lambda: [update(net, ema, optimiser, generator, *next(batches)) for _ in range(updates)]
+
+
+def in_memory(data):
+    """The batches of a plain program: the whole set as floats, and a random choice each time."""
+    x, generator = data.x.float() / 127.5 - 1, torch.Generator().manual_seed(2)
+    while True:
+        index = torch.randint(len(x), (BATCH,), generator=generator)
+        yield x[index], data.y[index]
+
+
+def loaded(images):
+    """The batches of a DataLoader with its default workers, which are none."""
+    order = torch.Generator().manual_seed(3)
+    loader = torch.utils.data.DataLoader(images, BATCH, shuffle=True, drop_last=True, generator=order)
+    while True:
+        yield from loader
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_training_beside_bare_pytorch(name, mnist):
+    images, data = mnist
+    few = TrainingSet(data.x[:10_000], data.y[:10_000], 10)
+    turns, updates = TURNS[name]
+    family, nets = FlowMatching(net=NETS[name], coupling="independent"), [made(NETS[name]) for _ in range(3)]
+    state = TrainState.new(nets[0])
+    generator = torch.Generator().manual_seed(1)
+    seconds = by_turns(
+        turns,
+        ours=lambda: list(train(family.loss, state, few, SETTINGS, BATCH * updates, (1e-3, 1e-3), generator)),
+        bare=bare(nets[1], in_memory(few), updates),
+        loaded=bare(nets[2], loaded(images), updates),
+    )
+    to_bare, told = ratio(seconds, "bare")
+    show(f"{name}, MNIST, batch {BATCH}: updates/s", f"{updates / statistics.median(seconds['ours']):.1f}", "-")
+    show("   to a bare loop over tensors in memory", told, "0.95")
+    to_loaded, told = ratio(seconds, "loaded")
+    show("   to the same over torchvision's MNIST and a DataLoader", told, f"{LOADED[name]:g}")
+    assert to_bare > 0.95
+    assert to_loaded > LOADED[name]
+
+
+@pytest.mark.parametrize(("name", "samples"), [("MLP 128 x 2", 1000), ("U-Net 32 64", 32)])
+def test_sampling_beside_bare_pytorch(name, samples):
+    """Eight steps of the midpoint rule."""
+    family = FlowMatching(net=NETS[name], coupling="independent", sampler=OdeSampler(steps=8))
+    net = made(NETS[name])
+    generator = NeuralGenerator(family, TrainState.new(net), (1, 28, 28))
+    noise = torch.from_numpy(generator.noise(samples, stream(0, "bench", "noise")))
+    y = torch.arange(samples) % 10
+
+    @torch.no_grad()
+    def plain():
+        x = noise
+        for step in range(8):
+            t = torch.full((samples,), step / 8)
+            half = x + net(x, t, y) / 16
+            x = x + net(half, t + 1 / 16, y) / 8
+        return x
+
+    torch.testing.assert_close(generator.sample(y, noise), plain(), rtol=1e-3, atol=1e-3)
+    seconds = by_turns(9, ours=lambda: generator.sample(y, noise), bare=plain)
+    to_bare, told = ratio(seconds, "bare")
+    show(f"{name}: {samples} samples of 28x28, as a ratio to a bare loop", told, "0.95")
+    assert to_bare > 0.95
