@@ -39,6 +39,8 @@ CONDITIONS: dict[str, list[tuple[dict[str, Any], int]]] = {
     "normalizing-flow-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
     "normalizing-flow-2d": [({"source": "ring-8"}, 500)],
     "vae-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
+    "vae-mnist": [({"source": "mnist"}, 10_000)],
+    "normalizing-flow-mnist": [({"source": "mnist"}, 10_000)],
 }
 
 

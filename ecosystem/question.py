@@ -108,9 +108,9 @@ class Claim(Settings):
     ``increasing`` / ``decreasing``: from the first to the last generations; ``bounded`` within / ``outgrows`` factor
     times its own generation 0; ``lower-than`` / ``higher-than`` another provider's, an own generation's (``than``) or
     a ``value``, at the end; ``recovers``: from generation ``after`` on (of the web and of groups: round) it gets worse
-    than it was before, and comes back to ``within`` times that; ``as-theory``: the metric agrees with its closed form at
-    generations 1, 3, 10, 30 and 100; or a verdict word: that is the provider's verdict. ``of``: a provider, or null for
-    the web.
+    than it was before, and comes back to ``within`` times that; ``as-theory``: the metric agrees with its closed form
+    at generations 1, 3, 10, 30 and 100; or a verdict word: that is the provider's verdict. ``of``: a provider, or null
+    for the web.
     """
 
     is_: Literal[
@@ -287,7 +287,7 @@ def digest(resolved: Mapping[str, Any]) -> str:
 
 # What a card's newer keys stand at where they change nothing.
 PLAIN = {"compile": "none", "precision": "auto", "processes": 1}
-PLAIN |= {"patch": 1, "dropout": 0.0, "attention": [], "head_channels": 8, "groups": 8}
+PLAIN |= {"patch": 1, "dropout": 0.0, "attention": [], "head_channels": 8}
 
 
 def _in_force(tree: Any) -> Any:

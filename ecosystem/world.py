@@ -117,9 +117,7 @@ class World(mesa.Model):
         self._populate()
         archive = self._archive(scenario)
         seen = seen_by(scenario, device)
-        self.evaluator = Evaluator(
-            self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, archive, seen
-        )
+        self.evaluator = Evaluator(self.humans, self.judge, scenario.metrics, scenario.evaluation, seed, archive, seen)
 
     # A round
 

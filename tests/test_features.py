@@ -8,6 +8,7 @@ import json
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -657,7 +658,7 @@ def test_eyes_that_do_not_suit_the_items_are_refused(parts: dict[str, Any], prob
 
 
 def test_two_channels_are_neither_grey_nor_colour() -> None:
-    humans = Digits().open()
+    humans = copy(Digits().open())  # a source that is open is everybody's
     humans.shape = (2, 8, 8)
     assert "2 channels" in str(features.features_fault("inception", humans))
     humans.shape, humans.known_classes = (1, 8, 8), 1

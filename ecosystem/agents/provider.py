@@ -8,8 +8,8 @@ maker, is where lambda comes from: it is measured, never set.
 What a provider may do against collapse, each off unless it is set: a *reserve* of human pages of its own, beside what
 it crawls; a *correction* towards them; *negative guidance*, away from what its own samples would make of its model.
 A late entrant may begin by *distilling* another's model: it asks for images in private, and its generation 0 is trained
-on these. Where *weights are open* it begins with the other's model itself, as the arms of an experiment do that share one
-checkpoint (Bertrand et al. 2023).
+on these. Where *weights are open* it begins with the other's model itself, as the arms of an experiment do that share
+one checkpoint (Bertrand et al. 2023).
 """
 
 from __future__ import annotations

@@ -18,6 +18,21 @@ from ecosystem.models.vae import Vae
 # Fitted at one go: no network, no training budget, no clean-data baseline. (For ``isinstance``, too.)
 ClosedForm = Gaussian | Categorical | Kde | Mixture
 
-ModelFamily = Annotated[ClosedForm | FlowMatching | Diffusion | Edm | NormalizingFlow | Vae | Pretrained, Field(discriminator="family")]
+ModelFamily = Annotated[
+    ClosedForm | FlowMatching | Diffusion | Edm | NormalizingFlow | Vae | Pretrained, Field(discriminator="family")
+]
 
-__all__ = ["Categorical", "ClosedForm", "Diffusion", "Edm", "FlowMatching", "Gaussian", "Kde", "Mixture", "ModelFamily", "NormalizingFlow", "Pretrained", "Vae"]
+__all__ = [
+    "Categorical",
+    "ClosedForm",
+    "Diffusion",
+    "Edm",
+    "FlowMatching",
+    "Gaussian",
+    "Kde",
+    "Mixture",
+    "ModelFamily",
+    "NormalizingFlow",
+    "Pretrained",
+    "Vae",
+]
