@@ -20,6 +20,10 @@ FAMILIES = {
     "train: {budget_images: 600, finetune_images: 600, batch: 10}}",
     "diffusion": "{family: diffusion, net: {kind: mlp, width: 8, depth: 1}, "
     "train: {budget_images: 600, finetune_images: 600, batch: 10}}",
+    "normalizing-flow": "{family: normalizing-flow, net: {kind: nsf, transforms: 2, width: 8, depth: 1, bins: 4}, "
+    "train: {budget_images: 600, finetune_images: 600, batch: 10}}",
+    "vae": "{family: vae, net: {kind: mlp, width: 8, depth: 1}, latent: 2, "
+    "train: {budget_images: 600, finetune_images: 600, batch: 10}}",
 }
 
 
@@ -96,7 +100,7 @@ def test_left_anywhere_a_run_ends_with_the_same_bytes(family, start, tmp_path):
         assert not list((folder / "seed-0" / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize("family", often("flow-matching", "diffusion"))
+@pytest.mark.parametrize("family", often("flow-matching", "diffusion", "normalizing-flow", "vae"))
 def test_left_within_a_training_it_goes_on_within_it(family, tmp_path):
     """Behind the 50th of 60 updates of the second provider, whose neighbour has already trained this round."""
     asked = question(FAMILIES[family], rounds=1)

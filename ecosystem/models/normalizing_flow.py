@@ -21,6 +21,9 @@ Images are flows of what lies between their 8-bit levels (Theis et al., A note o
 
 A sample is u, and its page has the level floor(256 u). As E_U log p(u) <= log E_U p(u) = log P(level) + D log 256, the
 ``log_prob`` of an image, that mean over U, is a lower bound, and bits per dimension made of it an upper bound.
+
+Sampling bias scales the noise: as far as f is linear it is the covariance that is multiplied, and in general it is the
+temperature of Kingma and Dhariwal (Glow, 2018, arXiv 1807.03039).
 """
 
 from __future__ import annotations
@@ -257,8 +260,12 @@ class NormalizingFlow(NeuralFamily):
         """log p(x | y), (N,), of vectors (N, D); of images on [-1, 1], (N, D), with u (D,) put between their levels."""
         values, rows = [], self._rows(net)
         for block, labels in zip(torch.split(x, rows), torch.split(y, rows), strict=True):
-            seen, change = (block, 0.0) if u is None else self._logit(block, u)
-            values.append(net.log_prob(seen, labels) + change)
+            if u is None:
+                values.append(net.log_prob(block, labels))
+            else:
+                seen, change = self._logit(block, u)
+                inside = change.isfinite()  # beyond black or white there is no logit
+                values.append(torch.where(inside, net.log_prob(seen, labels) + change, -math.inf))
         return torch.cat(values)
 
     def _rows(self, net: FlowNet) -> int:

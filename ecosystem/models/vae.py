@@ -1,18 +1,19 @@
 """Variational autoencoders: a decoder of normal noise, trained beside an encoder that says of which noise an item came.
 
     z ~ N(0, I),   x = g(z; y) + sigma e,   e ~ N(0, I)
-    log p(x | y) >= E_q log N(x; g(z; y), sigma^2 I) - beta KL(q || N(0, I)),   q(z | x, y) = N(m(x; y), diag s(x; y)^2)
+    log p(x | y) >= E_q log N(x; g(z; y), sigma^2 I) - KL(q || N(0, I)),   q(z | x, y) = N(m(x; y), diag s(x; y)^2)
     KL = 1/2 sum (m^2 + s^2 - 1 - log s^2)
 
-(D. Kingma, M. Welling, Auto-Encoding Variational Bayes, 2013, arXiv 1312.6114, with ``beta`` = 1; I. Higgins et al.,
-beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework, 2017.) ``std`` is sigma. Where it is
-null one number is learned, which ends at the root mean square error of the decoder (O. Rybkin et al., Simple and
-Effective VAE Training with Calibrated Decoders, 2020, arXiv 2006.13202). Of a fixed sigma and beta only beta sigma^2
-matters to the means. A linear network, ``depth: 0``, ends as probabilistic PCA (J. Lucas et al., Don't Blame the ELBO!,
-2019, arXiv 1911.02469).
+(D. Kingma, M. Welling, Auto-Encoding Variational Bayes, 2013, arXiv 1312.6114.) The loss has ``beta`` times the KL (I.
+Higgins et al., beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework, 2017). ``std`` is
+sigma. Where it is null one number is learned, which ends at the root mean square error of the decoder (O. Rybkin et
+al., Simple and Effective VAE Training with Calibrated Decoders, 2020, arXiv 2006.13202). Of a fixed sigma and beta only
+beta sigma^2 matters to the means. A linear network, ``depth: 0``, ends as probabilistic PCA (J. Lucas et al., Don't
+Blame the ELBO!, 2019, arXiv 1911.02469).
 
 A vector is drawn with the decoder's noise, without which its variance would be too small by sigma^2. An image is g(z)
 alone, as it is shown everywhere, unless ``pixel_noise`` adds the noise: a loop of images loses that sigma^2 each time.
+Sampling bias scales z and e: of a linear decoder it multiplies the covariance, and of others it is a temperature.
 """
 
 from __future__ import annotations
