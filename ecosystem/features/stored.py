@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from ecosystem.features.base import Floats
-from ecosystem.features.weights import cache
+from ecosystem.humans.decoded import cache
 
 
 def recalled(x: NDArray[Any], whose: str, device: torch.device, compute: Callable[[NDArray[Any]], Floats]) -> Floats:

@@ -21,17 +21,13 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from ecosystem.errors import DataError
+from ecosystem.humans.decoded import cache
 
 
 @dataclass(frozen=True)
 class Weights:
     path: Path
     sha256: str
-
-
-def cache() -> Path:
-    """Where what can be had again is kept."""
-    return Path(os.environ.get("ECOSYSTEM_CACHE") or "~/.cache/ecosystem").expanduser()
 
 
 def folder() -> Path:

@@ -67,7 +67,12 @@ def mapped(root: Path, pictures: Sequence[Picture], frame: Frame) -> NDArray[np.
 
 def place() -> Path:
     """The folder of decoded images."""
-    return Path(os.environ.get("ECOSYSTEM_CACHE") or "~/.cache/ecosystem").expanduser() / "images"
+    return cache() / "images"
+
+
+def cache() -> Path:
+    """Where what can be had again is kept."""
+    return Path(os.environ.get("ECOSYSTEM_CACHE") or "~/.cache/ecosystem").expanduser()
 
 
 def key(root: Path, pictures: Sequence[Picture], frame: Frame) -> str:

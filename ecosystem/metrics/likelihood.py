@@ -53,10 +53,10 @@ LOG_2PI = float(np.log(2 * np.pi))
 Part = Literal["held out", "archive"]
 
 
-class FLD(Metric):
-    name = "fld"
+class OfArchive(Metric):
+    """What the likelihood of a human part under the generated sample tells."""
+
     unit = "0.01 nats a coordinate"
-    better = "lower"
     needs_of_human = ("archive",)
 
     def applies(self, generated: Sample, human: Sample) -> bool:
@@ -64,6 +64,11 @@ class FLD(Metric):
 
     def measure(self, generated: Sample, human: Sample) -> float:
         return self.without_groups(generated, human, _all(generated))[0]
+
+
+class FLD(OfArchive):
+    name = "fld"
+    better = "lower"
 
     def without_groups(self, generated: Sample, human: Sample, kept: Mask) -> list[float]:
         found, human_pages = generated.against(human, Likelihood), human.against(_archive(human), Baseline)
@@ -71,17 +76,9 @@ class FLD(Metric):
         return [100.0 * (nll - human_pages.nll(int(keep.sum()))) for nll, keep in zip(nlls, kept, strict=True)]
 
 
-class FLDGap(Metric):
+class FLDGap(OfArchive):
     name = "fld-gap"
-    unit = "0.01 nats a coordinate"
     better = "higher"
-    needs_of_human = ("archive",)
-
-    def applies(self, generated: Sample, human: Sample) -> bool:
-        return super().applies(generated, human) and _has_widths(_archive(human))
-
-    def measure(self, generated: Sample, human: Sample) -> float:
-        return self.without_groups(generated, human, _all(generated))[0]
 
     def without_groups(self, generated: Sample, human: Sample, kept: Mask) -> list[float]:
         found = generated.against(human, Likelihood)
