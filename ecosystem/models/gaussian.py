@@ -47,10 +47,12 @@ class GaussianGenerator(Generator):
 
     def sample(self, y: Tensor, noise: Tensor) -> Tensor:
         noise = noise.to(self.mean.dtype)
+        if len(self.mean) == 1:  # without copies of what may be a million ballots
+            return _product(noise, self.root[0]).add_(self.mean[0]).reshape(-1, *self.shape)
         x = torch.empty_like(noise)
         for label in range(len(self.mean)):
             chosen = y == label
-            x[chosen] = self.mean[label] + _product(noise[chosen], self.root[label])
+            x[chosen] = _product(noise[chosen], self.root[label]).add_(self.mean[label])
         return x.reshape(-1, *self.shape)
 
     @classmethod

@@ -28,9 +28,14 @@ class Luce(Settings):
 
     def choose(self, rewards: Floats, uniforms: Floats) -> Winners:
         # 1 - u is in (0, 1], so the outer logarithm is the only one that can meet 0, as exp(-inf) should.
+        # In place, for a million ballots: new memory costs more than the logarithms.
         with np.errstate(divide="ignore"):
-            gumbel = -np.log(-np.log1p(-uniforms))
-        winners: Winners = np.argmax(rewards / self.temperature + gumbel, axis=1)
+            gumbel = np.negative(uniforms)
+            np.log1p(gumbel, out=gumbel)
+            np.negative(gumbel, out=gumbel)
+            np.log(gumbel, out=gumbel)
+        np.subtract(rewards / self.temperature, gumbel, out=gumbel)
+        winners: Winners = np.argmax(gumbel, axis=1)
         return winners
 
 
