@@ -28,7 +28,7 @@ from ecosystem.changes import Change, changes
 from ecosystem.documents import dump as to_yaml
 from ecosystem.errors import RecordError
 from ecosystem.locks import locked
-from ecosystem.models.base import to_web
+from ecosystem.models.base import Update, to_web
 from ecosystem.models.jobs import Trained
 from ecosystem.question import Question, digest
 from ecosystem.records import (
@@ -223,15 +223,16 @@ def _unwritable(record: SeedRecord, error: OSError) -> str:
 
 
 def _round(alive: Sequence[Running], pace: Pace) -> Iterator[Event]:
-    first = alive[0]
+    first, running = alive[0], {seed.record.seed: seed for seed in alive}
     for world, progress in together([seed.world for seed in alive]):
+        running[world.seed].see(progress)
         if world is not first.world:
             continue
-        first.see(progress)
         yield Event("progress", world.seed, progress, together=len(alive))
-        if len(alive) == 1 and pace.due_within() and (within := first.within()):
+        if pace.due_within() and first.within():
             with pace.writing():
-                first.checkpoint(within)
+                for seed in alive:
+                    seed.checkpoint(seed.within())
     for seed in alive:
         yield Event("round", seed.record.seed, line=seed.close_round(), together=len(alive) if seed is first else 0)
 
@@ -270,7 +271,8 @@ class Running:
         self.blocks: list[PageBlock] = []
         self.journal: Journal | None = None
         self.told_batches = 0
-        self.told: Progress | None = None  # the last that was heard of the open round
+        self.made: dict[str, Trained] = {}  # models of the open round, by who trained them
+        self.half: dict[str, Update] = {}  # how far its trainings are that are not done
         self.began = self.noted = time.monotonic()
         self.earlier = 0.0  # seconds, of the processes before
         self.at = (world.mark(), 0, "")  # between two rounds: the world, and what of metrics.jsonl belongs to it
@@ -312,12 +314,16 @@ class Running:
         return self.world.round == self.world.question.scenario.rounds or not self.world.running_providers
 
     def see(self, progress: Progress) -> None:
-        self.told = progress
+        if progress.made is not None:
+            self.made[progress.provider] = progress.made
+            self.half.pop(progress.provider, None)
+        elif progress.update is not None:
+            self.half[progress.provider] = progress.update
 
     def close_round(self) -> Line:
         """Put the round just closed on record."""
         assert self.journal is not None
-        self.told = None
+        self.made, self.half = {}, {}
         line = round_line(self.world, self.told_batches)
         self.told_batches = len(self.world.corpus.batches)
         self._save_galleries(line["round"])
@@ -331,13 +337,10 @@ class Running:
         return line
 
     def within(self) -> checkpoints.Within | None:
-        """The trainings of the open round, where one of them is half done; only between two updates."""
-        told, world = self.told, self.world
-        if told is None or told.update is None or told.update.save is None:
-            return None
-        trained = [p for p in world.providers if p.trained_in == world.round and p.generator is not None]
-        done = {p.name: Trained(p.generator, p.loss) for p in trained if p.generator is not None}
-        return checkpoints.Within(done, {told.provider: told.update.save()})
+        """The open round's trainings that took updates, done and half done; only between two updates."""
+        half = {name: update.save() for name, update in self.half.items() if update.save is not None}
+        done = {name: trained for name, trained in self.made.items() if trained.loss is not None}
+        return checkpoints.Within(done, half) if done or half else None
 
     def checkpoint(self, within: checkpoints.Within | None = None) -> None:
         """Keep where the world stood when the open round began, and perhaps its trainings since."""

@@ -31,7 +31,7 @@ from ecosystem.features import Features
 from ecosystem.features.base import as_vectors
 from ecosystem.humans import Humans, HumanSource, Items
 from ecosystem.models.base import Generator, Saved, Update, to_web
-from ecosystem.models.jobs import Draw, Job, Trained, drive
+from ecosystem.models.jobs import Draw, Job, Jobs, Trained, at_once, drive
 from ecosystem.question import Question, Scenario
 from ecosystem.rng import stream
 from ecosystem.web.admission import AdmitAll
@@ -62,6 +62,7 @@ class Progress:
     phase: str
     provider: str = ""
     update: Update | None = None
+    made: Trained | None = None  # that training's model, at its end
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class World(mesa.Model):
         """One round of this world alone; each item tells what is about to happen, or how far a training is."""
         return (progress for _, progress in together([self]))
 
-    def work(self) -> Iteration[Progress | Job, Any, None]:
+    def work(self) -> Iteration[Progress | Job | Jobs, Any, None]:
         """One round; its fits and draws are asked for, and done by who drives it."""
         self.settings = self.question.at(self.round)
         self.votes = {provider.name: 0 for provider in self.providers}
@@ -152,10 +153,16 @@ class World(mesa.Model):
         self.corpus.close()
         self.round += 1
 
-    def _retrain(self) -> Iteration[Progress | Job, Any, None]:
-        for provider in self.providers:
-            yield self._about("retrain", provider.name)
-            yield from provider.retrain()
+    def _retrain(self) -> Iteration[Progress | Job | Jobs, Any, None]:
+        """All that train do so at once; whoever begins with the model of another takes it when that has one."""
+        adopting = [provider for provider in self.providers if provider.adopts]
+        yield from at_once(self._retrained(provider) for provider in self.providers if provider not in adopting)
+        for provider in adopting:
+            yield from self._retrained(provider)
+
+    def _retrained(self, provider: Provider) -> Iteration[Progress | Job, Any, None]:
+        yield self._about("retrain", provider.name)
+        yield from provider.retrain()
 
     def _measure(self) -> Iteration[Progress | Job, Any, None]:
         """New generations against the held-out human set."""
@@ -462,7 +469,7 @@ def together(worlds: Sequence[World]) -> Iterator[tuple[World, Progress]]:
     for heard in drive([world.work() for world in worlds]):
         world = worlds[heard.number]
         if heard.fit is not None:
-            yield world, Progress(world.round, "retrain", heard.fit.streams.who, heard.update)
+            yield world, Progress(world.round, "retrain", heard.fit.streams.who, heard.update, heard.made)
         else:
             yield world, heard.item
 

@@ -6,8 +6,8 @@ import torch
 
 from ecosystem import loop, scenarios
 from ecosystem.errors import TrainingError
-from ecosystem.models.base import Family, Generator, TrainingSet
-from ecosystem.models.jobs import Draw, Fit, Heard, drive
+from ecosystem.models.base import Family, Fit, Generator, TrainingSet
+from ecosystem.models.jobs import Draw, Heard, drive
 from ecosystem.rng import Streams
 from ecosystem.world import World, together
 

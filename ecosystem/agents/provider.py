@@ -29,9 +29,9 @@ from torch import Tensor
 
 from ecosystem.errors import TrainingError
 from ecosystem.models import ModelFamily
-from ecosystem.models.base import Generator, TrainingSet, to_web
+from ecosystem.models.base import Fit, Generator, TrainingSet, to_web
 from ecosystem.models.guided import Guided, NegativeGuidance
-from ecosystem.models.jobs import Draw, Fit, Job, Trained
+from ecosystem.models.jobs import Draw, Job, Trained
 from ecosystem.rng import Streams
 from ecosystem.settings import Name, NonNegative, Positive, Settings
 from ecosystem.web.corpus import HUMAN, NOWHERE, Corpus, Ids
@@ -176,6 +176,11 @@ class Provider(mesa.Agent):
     @property
     def serves(self) -> bool:
         return self.generator is not None and self.stopped is None and self.settings is not None
+
+    @property
+    def adopts(self) -> bool:
+        """Whether it is to begin with the model of another provider, and has not yet."""
+        return self.generation < 0 and self.settings is not None and self.settings.weights_of is not None
 
     def retrain(self) -> Iteration[Job, Any, None]:
         """Phase 3: the next generation, if one is due. An error stops this provider and leaves the world alive."""

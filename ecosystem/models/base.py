@@ -8,14 +8,14 @@ one generation. Two promises keep worlds reproducible and let many models be com
 - ``fit`` is a Python generator: it yields an ``Update`` now and then and returns the trained model. Progress,
   saving and stopping belong to the caller.
 
-Samples and data are (N, C, H, W) in [-1, 1] for images, (N, D) for vectors. Images lie on the web as uint8; the
-two functions at the end are the only places that convert.
+Samples and data are (N, C, H, W) in [-1, 1] for images, (N, D) for vectors. Images lie on the web as uint8;
+``to_model`` and ``to_web`` are the only places that convert.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from collections.abc import Generator as Iteration
 from dataclasses import dataclass
 from typing import ClassVar
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecosystem.distribution import Distribution
+from ecosystem.errors import TrainingError
 from ecosystem.rng import Streams
 
 
@@ -113,6 +114,19 @@ class Generator(ABC):
 
 
 Training = Iteration[Update, None, Generator]
+StackTraining = Iteration[tuple[int, Update], None, "list[Generator | TrainingError]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A training that a world asks for. The asker is sent a Trained, or a TrainingError is raised where it asked."""
+
+    family: Family
+    data: TrainingSet
+    previous: Generator | None
+    streams: Streams
+    budget_images: int | None = None
+    saved: Saved | None = None  # of this very training, where a checkpoint was written within it
 
 
 class Family(ABC):
@@ -125,8 +139,21 @@ class Family(ABC):
     # Whether its models can be steered away from one another (``Generator.guided``).
     takes_guidance: ClassVar[bool] = False
 
-    # Whether seeds of a scenario gain from running in lockstep, their fits and draws done as stacks.
-    stacks: ClassVar[bool] = False
+    @property
+    def stacks(self) -> bool:
+        """Whether seeds of a scenario gain from running in lockstep, their fits and draws done as stacks."""
+        return False
+
+    def stack_key(self, fit: Fit) -> Hashable | None:
+        """What trainings of this family must have in common to be one stack; None of one that is done alone."""
+        return None
+
+    def train_stack(self, fits: Sequence[Fit]) -> StackTraining:
+        """Trainings with one key as one: how far each is, by its number; at the end the models, or why there is none.
+
+        Bit for bit what each would have become alone, on a CPU.
+        """
+        raise NotImplementedError
 
     def fit_stack(self, data: Sequence[TrainingSet]) -> Sequence[Generator] | None:
         """``fit`` from scratch on many sets at once, bit for bit the same; None where they make no stack."""
@@ -159,6 +186,11 @@ class Family(ABC):
 def to_model(x: Tensor) -> Tensor:
     """Web to model scale: uint8 images to float32 in [-1, 1]; float64 vectors to float32."""
     return x.float().div_(127.5).sub_(1.0) if x.dtype == torch.uint8 else x.float()
+
+
+def everywhere(t: Tensor | float, y: Tensor) -> Tensor:
+    """One time for all prompts y (N,), (N,) float32, which takes the memory of one."""
+    return torch.as_tensor(t, dtype=torch.float32, device=y.device).expand(len(y))
 
 
 def to_web(x: Tensor) -> NDArray[np.uint8] | NDArray[np.float64]:

@@ -36,10 +36,11 @@ from itertools import zip_longest
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ecosystem.models.base import everywhere
 from ecosystem.models.guided import Predict
-from ecosystem.models.neural import ScoreFamily
+from ecosystem.models.neural import Regression, ScoreFamily
 from ecosystem.settings import KIND, Positive, Settings, unless_told
 
 ScheduleKind = Literal["linear", "cosine"]
@@ -98,20 +99,22 @@ class Diffusion(ScoreFamily):
                 "schedule: linear, or (images) sampler: {clip: true}"
             )
 
-    def loss(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    def draws(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         s = torch.randint(1, self.times + 1, (len(x),), generator=generator, device=x.device)
-        e = torch.randn(x.shape, generator=generator, device=x.device)
+        return s, torch.randn(x.shape, generator=generator, device=x.device)
+
+    def regression(self, x: Tensor, *draws: Tensor) -> Regression:
+        s, e = draws
         a = signal(self.schedule, self.times).to(x.device)[s].reshape(-1, *[1] * (x.ndim - 1))
         target = e if self.prediction == "noise" else a.sqrt() * e - (1 - a).sqrt() * x
-        output: Tensor = net(a.sqrt() * x + (1 - a).sqrt() * e, s / self.times, y)
-        return (output - target).square().mean()
+        return Regression(a.sqrt() * x + (1 - a).sqrt() * e, s / self.times, target)
 
     def integrate(self, net: Predict, y: Tensor, noise: Tensor) -> Tensor:
         signals = signal(self.schedule, self.times).tolist()
         times = [*ddim_times(self.times, self.sampler), 0]
         x, *fresh = noise.unbind(1) if self.sampler.kind == "ancestral" else [noise]
         for s, before, z in zip_longest(times[:-1], times[1:], fresh):
-            output = net(x, torch.full_like(y, s / self.times, dtype=torch.float32), y)
+            output = net(x, everywhere(s / self.times, y), y)
             image, e = self._predict(x, output, signals[s])
             x = self.sampler.step(x, image, e, signals[s], signals[before], z)
         return x

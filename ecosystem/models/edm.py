@@ -39,10 +39,10 @@ from typing import Annotated, Literal
 
 import annotated_types as at
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecosystem.models.guided import Predict
-from ecosystem.models.neural import ScoreFamily
+from ecosystem.models.neural import Regression, ScoreFamily
 from ecosystem.settings import Positive, PositiveFloat, Settings
 
 Level = Annotated[float, at.Ge(math.exp(-8)), at.Le(math.exp(8))]  # a time within [0, 1]
@@ -79,12 +79,15 @@ class Edm(ScoreFamily):
     p_std: PositiveFloat = 1.2
     sampler: EdmSampler = EdmSampler()
 
-    def loss(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    def draws(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         sigma = (self.p_mean + self.p_std * torch.randn(len(x), generator=generator, device=x.device)).exp()
-        n = torch.randn(x.shape, generator=generator, device=x.device)
+        return sigma, time(sigma), torch.randn(x.shape, generator=generator, device=x.device)
+
+    def regression(self, x: Tensor, *draws: Tensor) -> Regression:
+        sigma, t, n = draws
         s, d = _long(sigma, x), self.sigma_data
-        error: Tensor = self._output(net, x + s * n, sigma, y) - (s * x / d - d * n) / (s**2 + d**2).sqrt()
-        return error.square().mean()
+        scale = (s**2 + d**2).sqrt()
+        return Regression((x + s * n) / scale, t, (s * x / d - d * n) / scale)
 
     def integrate(self, net: Predict, y: Tensor, noise: Tensor) -> Tensor:
         levels = self.sampler.levels()

@@ -20,10 +20,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecosystem.models.guided import Predict
-from ecosystem.models.neural import ScoreFamily
+from ecosystem.models.neural import Regression, ScoreFamily
 from ecosystem.models.ode import OdeSampler, Sampler
 
 
@@ -33,15 +33,19 @@ class FlowMatching(ScoreFamily):
     coupling: Literal["minibatch-ot", "independent"] = "minibatch-ot"
     sampler: Sampler = OdeSampler()
 
-    def loss(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    def draws(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         z = torch.randn(x.shape, generator=generator, device=x.device)
         t = torch.rand(len(x), generator=generator, device=x.device)
-        if self.coupling == "minibatch-ot":
-            z = z[pair(z, x, y)]
+        return (z[pair(z, x, y)] if self.coupling == "minibatch-ot" else z), t
+
+    def regression(self, x: Tensor, *draws: Tensor) -> Regression:
+        z, t = draws
         s = t.reshape(-1, *[1] * (x.ndim - 1))
-        velocity = net((1 - s) * z + s * x, t, y)
-        error: Tensor = velocity - (x - z)
-        return error.square().mean()
+        return Regression((1 - s) * z + s * x, t, x - z)
+
+    @property
+    def samples_in_blocks(self) -> bool:
+        return super().samples_in_blocks and isinstance(self.sampler, OdeSampler)  # an adaptive one lets rows go
 
     def integrate(self, net: Predict, y: Tensor, noise: Tensor) -> Tensor:
         return self.sampler.solve(net, y, noise)

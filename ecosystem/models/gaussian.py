@@ -103,7 +103,6 @@ class GaussianGenerator(Generator):
 class Gaussian(Family, Settings):
     takes_sampling_bias: ClassVar[bool] = True
     takes_guidance: ClassVar[bool] = True
-    stacks: ClassVar[bool] = True
 
     family: Literal["gaussian"] = "gaussian"
     estimator: Literal["mle", "unbiased"] = "mle"

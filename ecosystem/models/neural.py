@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 
 from ecosystem import notices
 from ecosystem.compute import out_of_memory
-from ecosystem.models import sharded
-from ecosystem.models.base import Family, Generator, Saved, Training, TrainingSet
+from ecosystem.errors import TrainingError
+from ecosystem.models import sharded, stack
+from ecosystem.models.base import Family, Fit, Generator, Saved, StackTraining, Training, TrainingSet
 from ecosystem.models.execution import autocast
 from ecosystem.models.guided import Predict, predictions
-from ecosystem.models.nets import MLPSettings, NetSettings, build
+from ecosystem.models.nets import MLP, MLPSettings, NetSettings, build
 from ecosystem.models.train import TrainSettings, TrainState, train
 from ecosystem.rng import Streams
 from ecosystem.settings import Settings
@@ -64,29 +66,38 @@ class NeuralFamily(Family, Settings):
         saved: Saved | None = None,
     ) -> Training:
         device, settings = data.x.device, self.train
-        previous = None if previous is None else previous.trained
-        finetune = isinstance(previous, NeuralGenerator)
-        if saved is not None:
-            state = self.restored_state(saved, data.shape, data.classes, device)
-        elif isinstance(previous, NeuralGenerator):
-            state = previous.training.copy()
-        else:
-            parameters = streams.torch("parameters", device)
-            net = self._net(data.shape, data.classes, parameters)
-            self.prepare(net, data, parameters)
-            state = replace(TrainState.new(net), updates=self.age)
-        budget = settings.finetune_images if finetune else settings.budget_images
-        lr = (settings.finetune_lr, settings.finetune_lr) if finetune else (settings.lr, 0.05 * settings.lr)
-        state = state.laid_out(settings.channels_last)
-        if budget_images == 0:  # the network is served as it is
+        state, budget, lr = self._begun(Fit(self, data, previous, streams, budget_images, saved))
+        if budget == 0:  # the network is served as it is
             return self.generator(state, data.shape)
         if settings.processes > 1:
-            task = sharded.Task(self, data, state, budget_images or budget, lr, streams, saved)
+            task = sharded.Task(self, data, state, budget, lr, streams, saved)
             state = yield from sharded.train(task)
         else:
             generator = streams.torch("training", device)
-            yield from train(self.loss, state, data, settings, budget_images or budget, lr, generator, saved)
+            yield from train(self.loss, state, data, settings, budget, lr, generator, saved)
         return self.generator(state, data.shape)
+
+    def _begun(self, fit: Fit) -> tuple[TrainState, int, tuple[float, float]]:
+        """What a training begins with, the images it sees, and its first and last learning rate."""
+        data, saved, device, settings = fit.data, fit.saved, fit.data.x.device, self.train
+        previous = _last(fit)
+        if saved is not None:
+            state = self.restored_state(saved, data.shape, data.classes, device)
+        elif previous is not None:
+            state = previous.training.copy()
+        else:
+            parameters = fit.streams.torch("parameters", device)
+            net = self._net(data.shape, data.classes, parameters)
+            self.prepare(net, data, parameters)
+            state = replace(TrainState.new(net), updates=self.age)
+        lr = (settings.lr, 0.05 * settings.lr) if previous is None else (settings.finetune_lr, settings.finetune_lr)
+        return state.laid_out(settings.channels_last), self._budget(fit), lr
+
+    def _budget(self, fit: Fit) -> int:
+        """In images seen."""
+        if fit.budget_images is not None:
+            return fit.budget_images
+        return self.train.budget_images if _last(fit) is None else self.train.finetune_images
 
     def restored(self, saved: Saved, shape: tuple[int, ...], classes: int) -> NeuralGenerator:
         return self.generator(self.restored_state(saved, shape, classes, saved["updates"].device), shape)
@@ -105,17 +116,97 @@ class NeuralFamily(Family, Settings):
         return self._net(shape, classes, Streams(0, "restored", 0).torch("parameters", device))
 
 
+def _last(fit: Fit) -> NeuralGenerator | None:
+    """The model that a training goes on from."""
+    previous = None if fit.previous is None else fit.previous.trained
+    return previous if isinstance(previous, NeuralGenerator) else None
+
+
+class Regression(NamedTuple):
+    """What the network is shown, (N, ...), at which time, (N,), and what it ought to answer, (N, ...)."""
+
+    seen: Tensor
+    time: Tensor
+    target: Tensor
+
+
 @dataclass(frozen=True)
 class ScoreFamily(NeuralFamily):
-    """Its network predicts the score, or what is affine in it, at every noise level: it can be guided."""
+    """Its network predicts the score, or what is affine in it, at every noise level: it can be guided.
+
+    Its loss is the mean square of a regression. MLPs are trained and sampled as stacks (stack.py), of one or of many.
+    """
 
     takes_guidance: ClassVar[bool] = True
 
     net: NetSettings = MLPSettings()
     train: TrainSettings = TrainSettings()
 
+    @abstractmethod
+    def draws(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """All that is random in the regression of a batch, each (N, ...)."""
+
+    @abstractmethod
+    def regression(self, x: Tensor, *draws: Tensor) -> Regression:
+        """Of each item x (N, ...) in model scale with its draws, whatever stands in the other rows."""
+
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         return self.net.build(shape, classes)
+
+    def loss(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        seen, time, target = self.regression(x, *self.draws(x, y, generator))
+        error: Tensor = net(seen, time, y) - target
+        return error.square().mean()
+
+    @property
+    def stacks(self) -> bool:
+        return stack.takes(self.net, self.train)
+
+    @property
+    def samples_in_blocks(self) -> bool:
+        """Whether its models are sampled by stack.py."""
+        return isinstance(self.net, MLPSettings) and self.train.precision != "bfloat16"
+
+    def fit(
+        self,
+        data: TrainingSet,
+        previous: Generator | None,
+        streams: Streams,
+        budget_images: int | None = None,
+        saved: Saved | None = None,
+    ) -> Training:
+        fit = Fit(self, data, previous, streams, budget_images, saved)
+        if self.stack_key(fit) is None:
+            return (yield from super().fit(data, previous, streams, budget_images, saved))
+        training = self.train_stack([fit])
+        while True:
+            try:
+                yield next(training)[1]
+            except StopIteration as end:
+                (model,) = end.value
+                if isinstance(model, TrainingError):
+                    raise model from None
+                found: Generator = model
+                return found
+
+    def stack_key(self, fit: Fit) -> Hashable | None:
+        budget = self._budget(fit)
+        if not self.stacks or budget == 0:
+            return None
+        return budget, _last(fit) is None, stack.kind(fit.data, fit.saved)
+
+    def train_stack(self, fits: Sequence[Fit]) -> StackTraining:
+        begun = [self._begun(fit) for fit in fits]
+        members = [
+            stack.Member(state, fit.data, fit.streams.torch("training", fit.data.x.device), fit.saved)
+            for (state, *_), fit in zip(begun, fits, strict=True)
+        ]
+        _, budget, lr = begun[0]
+        errors = yield from stack.train(self, members, budget, lr)
+        return [
+            self.generator(member.state, member.data.shape) if error is None else error
+            for member, error in zip(members, errors, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -132,6 +223,8 @@ class NeuralGenerator(Generator):
     def sample(self, y: Tensor, noise: Tensor) -> Tensor:
         if len(y) == 0:  # attention layers refuse an empty batch
             return noise.new_empty((0, *self.shape))
+        if self._stacks:
+            return self._stacked([self], [y], [noise])[0]
         first = size = min(len(y), SAMPLE_BLOCK)
         while True:
             try:
@@ -148,6 +241,28 @@ class NeuralGenerator(Generator):
         if size < first:
             notices.say("for want of memory samples are drawn in smaller blocks than usual, which takes longer.")
         return x
+
+    @classmethod
+    @torch.no_grad()
+    def sample_stack(
+        cls, generators: Sequence[Generator], y: Sequence[Tensor], noise: Sequence[Tensor]
+    ) -> list[Tensor] | None:
+        members = cast(Sequence[NeuralGenerator], generators)
+        alike = all(g.family == members[0].family and g.shape == members[0].shape and g._stacks for g in members)
+        return cls._stacked(members, y, noise) if alike else None
+
+    @staticmethod
+    def _stacked(members: Sequence[NeuralGenerator], y: Sequence[Tensor], noise: Sequence[Tensor]) -> list[Tensor]:
+        asked = [
+            stack.Asked(cast(MLP, g.training.ema), labels, z) for g, labels, z in zip(members, y, noise, strict=True)
+        ]
+        return stack.sample(cast(ScoreFamily, members[0].family), members[0].shape, asked)
+
+    @property
+    def _stacks(self) -> bool:
+        """Whether it is sampled by stack.py. A model that is guided is not."""
+        family = self.family
+        return self.predict is None and isinstance(family, ScoreFamily) and family.samples_in_blocks
 
     def _in_blocks(self, y: Tensor, noise: Tensor, size: int) -> Tensor:
         net = self._predict()

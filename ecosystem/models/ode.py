@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ecosystem.errors import TrainingError
+from ecosystem.models.base import everywhere
 from ecosystem.models.guided import Predict
 from ecosystem.settings import KIND, Positive, Settings, unless_told
 
@@ -52,12 +53,12 @@ class OdeSampler(Settings):
         """x (N, ...) at t = 0 -> at t = 1."""
         h = 1.0 / self.steps
         for step in range(self.steps):
-            t = torch.full_like(y, step * h, dtype=torch.float32)
-            v = net(x, t, y)
+            t = torch.tensor(step * h, dtype=torch.float32)
+            v = net(x, everywhere(t, y), y)
             if self.kind == "midpoint":
-                v = net(x + 0.5 * h * v, t + 0.5 * h, y)
+                v = net(x + 0.5 * h * v, everywhere(t + 0.5 * h, y), y)
             elif self.kind == "heun":
-                v = 0.5 * (v + net(x + h * v, t + h, y))
+                v = 0.5 * (v + net(x + h * v, everywhere(t + h, y), y))
             x = x + h * v
         return x
 

@@ -103,7 +103,7 @@ class TrainState:
             number, _, moment = name.partition(".")
             moments.setdefault(int(number), {})[moment] = value
         if moments:
-            state.optimiser = {**_adam(net).state_dict(), "state": moments}
+            state.optimiser = adam_state(net, moments)
         state.updates = int(saved["updates"])
         return state
 
@@ -120,6 +120,11 @@ def _adam(net: nn.Module, state: Mapping[str, Any] | None = None) -> torch.optim
         for parameter, moments in optimiser.state.items():
             moments.update({name: _laid_out_as(parameter, moment) for name, moment in moments.items()})
     return optimiser
+
+
+def adam_state(net: nn.Module, moments: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Adam's state, by the numbers of a network's parameters."""
+    return {**_adam(net).state_dict(), "state": dict(moments)}
 
 
 def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
@@ -146,8 +151,6 @@ def train(
     """
     updates = max(1, round(budget_images / settings.batch))
     x = data.x if data.x.dtype == torch.uint8 else to_model(data.x)
-    if settings.mirror and x.ndim != 4:
-        raise TrainingError("`mirror` turns images, and these are vectors. Leave it out of the card's `train`.")
     optimiser = _adam(state.net, state.optimiser)
     parameters: list[Tensor] = list(state.net.parameters())
     averages: list[Tensor] = list(state.ema.parameters())
@@ -160,24 +163,29 @@ def train(
             index = next(batches)
             images = to_model(x.index_select(0, index))  # `x[index]` took twenty times as long
             if settings.mirror:
-                images = _mirrored(images, generator)
+                images = mirrored(images, generator)
             _set_lr(optimiser, lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * update / updates)))
             value = gradients.of(images, data.y.index_select(0, index), update)
             nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimiser.step()
             state.updates += 1
-            # A young average follows fast: its memory grows with the updates until it reaches `ema`.
-            decay = min(settings.ema, (1 + state.updates) / (10 + state.updates))
             with torch.no_grad():
-                torch._foreach_lerp_(averages, parameters, 1 - decay)
+                torch._foreach_lerp_(averages, parameters, 1 - decay(settings, state.updates))
             if update % REPORT_EVERY == 0 or update == updates:
                 save = partial(_within, state, optimiser, batches, update) if update < updates else None
                 yield Update(update, updates, _finite(value, update), save, gradients.parts)
     state.optimiser = optimiser.state_dict()
 
 
-def _mirrored(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image (N, C, H, W) as it is or turned left to right, by the toss of a coin."""
+def decay(settings: TrainSettings, updates: int) -> float:
+    """Of the moving average: a young one follows fast, its memory grows with the updates until it reaches ``ema``."""
+    return min(settings.ema, (1 + updates) / (10 + updates))
+
+
+def mirrored(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image (N, C, H, W) as it is or turned left to right, by the toss of a coin. Raises TrainingError."""
+    if x.ndim != 4:
+        raise TrainingError("`mirror` turns images, and these are vectors. Leave it out of the card's `train`.")
     turned = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5
     return torch.where(turned, x.flip(-1), x)
 
@@ -221,8 +229,12 @@ def _set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
 def _finite(value: Tensor, update: int) -> float:
     loss = float(value)
     if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss became {loss} at update {update}. Lower the card's `lr`, or look at the training set: "
-            "pages far outside the human range make losses explode."
-        )
+        raise diverged(loss, update)
     return loss
+
+
+def diverged(loss: float, update: int) -> TrainingError:
+    return TrainingError(
+        f"the loss became {loss} at update {update}. Lower the card's `lr`, or look at the training set: "
+        "pages far outside the human range make losses explode."
+    )

@@ -1,0 +1,253 @@
+"""Trainings of one card as one, and samples of many models as one: train.py and sampling for stacks of MLPs (mlps.py).
+
+    for each update:  every member draws its batch and noise from its own named stream, as it would alone
+                      all members: prediction, gradient, clipping, Adam and moving average, as one
+
+A training alone is a stack of one, so that a model does not depend on what else was in its stack: on a CPU not in one
+bit, elsewhere not but for rounding. What belongs together, ``kind`` says: a card, shapes, budget, and whether one goes
+on from a model; data sets may differ in length. Members that diverge leave the others alone.
+
+What a family has to say for it is ``ScoreFamily.regression``: that its loss is the mean square of a difference between
+the network's answer and a target.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator as Iteration
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+
+from ecosystem.errors import TrainingError
+from ecosystem.models.base import Saved, TrainingSet, Update, to_model
+from ecosystem.models.mlps import Layout, MLPs, filled
+from ecosystem.models.nets import MLP, MLPSettings, NetSettings
+from ecosystem.models.train import (
+    REPORT_EVERY,
+    Batches,
+    TrainSettings,
+    TrainState,
+    adam_state,
+    decay,
+    diverged,
+    mirrored,
+)
+
+if TYPE_CHECKING:
+    from ecosystem.models.neural import ScoreFamily
+
+ROWS = 256  # of a model that are sampled at once: their values stay in a processor's cache
+AT_ONCE = 16  # blocks of so many rows as one on a CPU
+AT_ONCE_ELSEWHERE = 1024
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One training of a stack. ``saved``: of an update of it, to go on behind it."""
+
+    state: TrainState
+    data: TrainingSet
+    generator: torch.Generator
+    saved: Saved | None = None
+
+
+def kind(data: TrainingSet, saved: Saved | None) -> Hashable:
+    """Trainings of equal kinds make a stack, where card, budget and learning rates are the same."""
+    return data.shape, data.classes, data.x.dtype, data.x.device, _first(saved)
+
+
+def takes(net: NetSettings, settings: TrainSettings) -> bool:
+    """Whether trainings make stacks: of MLPs, in this process, in 32 bits, without a compiler."""
+    alone = settings.processes == 1 and settings.compile == "none"
+    return isinstance(net, MLPSettings) and alone and settings.precision != "bfloat16"
+
+
+def _first(saved: Saved | None) -> int:
+    """The update that a training begins with."""
+    return int(saved["within.update"]) + 1 if saved else 1
+
+
+def train(
+    family: ScoreFamily, members: Sequence[Member], budget_images: int, lr: tuple[float, float]
+) -> Iteration[tuple[int, Update], None, list[TrainingError | None]]:
+    """Train the members' states in place, the learning rate falling by a half cosine from lr[0] to lr[1].
+
+    Yields a member's number with how far it is. Returns the error of each that diverged, None of the others.
+    """
+    settings = family.train
+    updates = max(1, round(budget_images / settings.batch))
+    stack = _Training(family, members)
+    errors: list[TrainingError | None] = [None] * len(members)
+    with torch.no_grad():
+        for update in range(_first(members[0].saved), updates + 1):
+            losses = stack.update(lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * update / updates)))
+            if update % REPORT_EVERY and update != updates:
+                continue
+            for number, loss in enumerate(losses.tolist()):
+                if errors[number] is None and not math.isfinite(loss):
+                    errors[number] = diverged(loss, update)
+            if all(errors):
+                return errors
+            for number, loss in enumerate(losses.tolist()):
+                if errors[number] is None:
+                    save = partial(stack.saved, number, update) if update < updates else None
+                    yield number, Update(update, updates, loss, save)
+        for number, error in enumerate(errors):
+            if error is None:
+                stack.written(number)
+    return errors
+
+
+class _Training:
+    """The members' parameters, averages and Adam's moments, as tables; ``update`` advances all of them."""
+
+    def __init__(self, family: ScoreFamily, members: Sequence[Member]) -> None:
+        self.family, self.settings, self.members = family, family.train, members
+        net = cast(MLP, members[0].state.net)
+        self.layout = Layout(net)
+        self.theta = self._table([dict(member.state.net.named_parameters()) for member in members])
+        self.averages = self._table([dict(member.state.ema.named_parameters()) for member in members])
+        adam = [member.state.optimiser.get("state") or {} for member in members]
+        names = list(self.layout.shapes)
+        self.moments = {
+            moment: self._table([{name: own[i][moment] for i, name in enumerate(names)} if own else {} for own in adam])
+            for moment in MOMENTS
+        }
+        device = self.theta.device
+        self.steps = [own[0]["step"].clone() if own else torch.zeros((), device=device) for own in adam]
+        self.done = [member.state.updates for member in members]
+        self.nets = MLPs(net, self.theta, filled(self.settings.batch), learns=True)
+        self.x = [m.data.x if m.data.x.dtype == torch.uint8 else to_model(m.data.x) for m in members]
+        self.batches = [Batches(len(m.data), self.settings.batch, m.generator) for m in members]
+        for batches, member in zip(self.batches, members, strict=True):
+            if member.saved:
+                batches.restore(member.saved)
+
+    def update(self, lr: float) -> Tensor:
+        """Advance all members by one batch; their losses (S,)."""
+        batch, nets = self.settings.batch, self.nets
+        target = self._draw()
+        error = torch.sub(nets.forward()[:, :batch], target, out=nets.slope[:, :batch])
+        losses = error.flatten(1).square().mean(1)
+        error.mul_(2 / (batch * nets.size))
+        nets.backward()
+        norm = torch.linalg.vector_norm(nets.gradient, dim=1, keepdim=True)
+        nets.gradient.mul_((self.settings.clip / (norm + 1e-6)).clamp_(max=1.0))
+        torch._foreach_add_(self.steps, 1)
+        first, second = (self.moments[moment] for moment in MOMENTS)
+        torch._fused_adam_(
+            self.theta.unbind(),
+            nets.gradient.unbind(),
+            first.unbind(),
+            second.unbind(),
+            max_exp_avg_sqs=[],
+            state_steps=self.steps,
+            lr=lr,
+            beta1=0.9,  # this and the rest are PyTorch's defaults
+            beta2=0.999,
+            eps=1e-8,
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=False,
+        )
+        self.done = [done + 1 for done in self.done]
+        weights = [1 - decay(self.settings, done) for done in self.done]
+        weight = torch.tensor(weights, dtype=self.theta.dtype, device=self.theta.device)
+        self.averages.lerp_(self.theta, weight[:, None])
+        return losses
+
+    def saved(self, number: int, update: int) -> Saved:
+        """All that a member's training goes on from behind an update."""
+        return {**self.written(number).saved(), **self.batches[number].saved(update)}
+
+    def written(self, number: int) -> TrainState:
+        """A member's state as it now is."""
+        state = self.members[number].state
+        for table, net in ((self.theta, state.net), (self.averages, state.ema)):
+            views = self.layout.views(table)
+            for name, parameter in net.named_parameters():
+                parameter.copy_(views[name][number])
+        moments = {moment: self.layout.views(table) for moment, table in self.moments.items()}
+        step = self.steps[number]
+        state.optimiser = adam_state(
+            state.net,
+            {
+                i: {"step": step.clone(), **{moment: views[name][number].clone() for moment, views in moments.items()}}
+                for i, name in enumerate(self.layout.shapes)
+            },
+        )
+        state.updates = self.done[number]
+        return state
+
+    def _draw(self) -> Tensor:
+        """A batch of every member, put where the networks see it; the targets (S, batch, D)."""
+        batch, items, drawn = self.settings.batch, [], []
+        for number, member in enumerate(self.members):
+            index = next(self.batches[number])
+            x = to_model(self.x[number].index_select(0, index))
+            if self.settings.mirror:
+                x = mirrored(x, member.generator)
+            y = torch.index_select(member.data.y, 0, index, out=self.nets.labels[number, :batch])
+            items.append(x)
+            drawn.append(self.family.draws(x, y, member.generator))
+        rows = [torch.cat(list(parts)) for parts in (items, *zip(*drawn, strict=True))]
+        seen, times, target = self.family.regression(*rows)
+        shape = len(self.members), batch
+        self.nets.x[:, :batch].copy_(seen.reshape(*shape, -1))
+        self.nets.times[:, :batch].copy_(times.reshape(shape))
+        return target.reshape(*shape, -1)
+
+    def _table(self, parameters: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        one = next(self.members[0].state.net.parameters())
+        return self.layout.table(parameters, one.dtype, one.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Samples of one model: its network, prompts y (N,) and noise (N, ...)."""
+
+    net: MLP
+    y: Tensor
+    noise: Tensor
+
+
+def sample(family: ScoreFamily, shape: tuple[int, ...], asked: Sequence[Asked]) -> list[Tensor]:
+    """Samples (N, ...) of models of one family. Blocks of rows, of whichever model, are computed as one."""
+    layout = Layout(asked[0].net)
+    one = next(asked[0].net.parameters())
+    table = layout.table([dict(a.net.named_parameters()) for a in asked], one.dtype, one.device)
+    found = [torch.empty(len(a.y), *shape, dtype=torch.float32, device=one.device) for a in asked]
+    blocks: dict[int, list[tuple[int, int, int]]] = {}
+    for number, a in enumerate(asked):
+        for start in range(0, len(a.y), ROWS):
+            stop = min(start + ROWS, len(a.y))
+            blocks.setdefault(filled(stop - start), []).append((number, start, stop))
+    at_once = AT_ONCE if one.device.type == "cpu" else AT_ONCE_ELSEWHERE
+    for rows, every in blocks.items():
+        for i in range(0, len(every), at_once):
+            some = every[i : i + at_once]
+            nets = MLPs(asked[0].net, table[[number for number, *_ in some]], rows, learns=False)
+            noise = one.new_zeros(len(some), rows, *asked[0].noise.shape[1:])
+            for k, (number, start, stop) in enumerate(some):
+                noise[k, : stop - start] = asked[number].noise[start:stop]
+                nets.labels[k, : stop - start] = asked[number].y[start:stop]
+            y = nets.labels.flatten()
+            x = family.integrate(partial(_predicted, nets), y, noise.flatten(0, 1)).reshape(len(some), rows, *shape)
+            for k, (number, start, stop) in enumerate(some):
+                found[number][start:stop] = x[k, : stop - start]
+    return found
+
+
+def _predicted(nets: MLPs, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """What a sampler asks, of the rows of all blocks behind one another; ``nets`` know the prompts."""
+    nets.x.copy_(x.reshape(nets.x.shape))
+    everywhere = t[0] if t.stride() == (0,) else None  # one time for all, where it was spread
+    if everywhere is None:
+        nets.times.copy_(t.reshape(nets.times.shape))
+    return nets.forward(everywhere).reshape(x.shape).clone()
