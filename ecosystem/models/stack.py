@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecosystem.errors import TrainingError
 from ecosystem.models.base import Saved, TrainingSet, Update, to_model
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from ecosystem.models.neural import ScoreFamily
 
 ROWS = 256  # of a model that are sampled at once: their values stay in a processor's cache
-AT_ONCE = 16  # blocks of so many rows as one on a CPU
-AT_ONCE_ELSEWHERE = 1024
+CACHE = 6 * 2**20  # bytes of values that are computed together on a CPU
+AT_ONCE_ELSEWHERE = 1024  # members, or blocks of rows
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -80,28 +80,43 @@ def train(
 
     Yields a member's number with how far it is. Returns the error of each that diverged, None of the others.
     """
-    settings = family.train
-    updates = max(1, round(budget_images / settings.batch))
-    stack = _Training(family, members)
+    updates = max(1, round(budget_images / family.train.batch))
+    size = _at_once(members[0].state.net, filled(family.train.batch), learns=True)
+    blocks = [_Training(family, members[i : i + size]) for i in range(0, len(members), size)]
     errors: list[TrainingError | None] = [None] * len(members)
+    done = _first(members[0].saved) - 1
     with torch.no_grad():
-        for update in range(_first(members[0].saved), updates + 1):
-            losses = stack.update(lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * update / updates)))
-            if update % REPORT_EVERY and update != updates:
-                continue
-            for number, loss in enumerate(losses.tolist()):
+        while done < updates and not all(errors):
+            until = min(updates, done - done % REPORT_EVERY + REPORT_EVERY)
+            rates = [_rate(lr, update / updates) for update in range(done + 1, until + 1)]
+            losses = [loss for block in blocks for loss in block.updates(rates)]
+            done = until
+            for number, loss in enumerate(losses):
                 if errors[number] is None and not math.isfinite(loss):
-                    errors[number] = diverged(loss, update)
-            if all(errors):
-                return errors
-            for number, loss in enumerate(losses.tolist()):
+                    errors[number] = diverged(loss, done)
                 if errors[number] is None:
-                    save = partial(stack.saved, number, update) if update < updates else None
-                    yield number, Update(update, updates, loss, save)
+                    block, place = blocks[number // size], number % size
+                    save = partial(block.saved, place, done) if done < updates else None
+                    yield number, Update(done, updates, loss, save)
         for number, error in enumerate(errors):
             if error is None:
-                stack.written(number)
+                blocks[number // size].written(number % size)
     return errors
+
+
+def _rate(lr: tuple[float, float], share: float) -> float:
+    """The learning rate where a share of the training is done."""
+    return lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * share))
+
+
+def _at_once(net: nn.Module, rows: int, learns: bool) -> int:
+    """Networks whose values stay in a processor's cache together. It changes no number."""
+    one = next(net.parameters())
+    if one.device.type != "cpu":
+        return AT_ONCE_ELSEWHERE
+    size, width, depth = cast(MLP, net).enter.in_features, cast(MLP, net).enter.out_features, len(cast(MLP, net).blocks)
+    values = 3 * size + (5 * depth + 8 if learns else 9) * width
+    return max(1, CACHE // (rows * values * one.element_size()))
 
 
 class _Training:
@@ -128,6 +143,13 @@ class _Training:
         for batches, member in zip(self.batches, members, strict=True):
             if member.saved:
                 batches.restore(member.saved)
+
+    def updates(self, lr: Sequence[float]) -> list[float]:
+        """Advance all members by a batch at each of these learning rates; their losses of the last."""
+        for rate in lr:
+            losses = self.update(rate)
+        found: list[float] = losses.tolist()
+        return found
 
     def update(self, lr: float) -> Tensor:
         """Advance all members by one batch; their losses (S,)."""
@@ -228,8 +250,8 @@ def sample(family: ScoreFamily, shape: tuple[int, ...], asked: Sequence[Asked]) 
         for start in range(0, len(a.y), ROWS):
             stop = min(start + ROWS, len(a.y))
             blocks.setdefault(filled(stop - start), []).append((number, start, stop))
-    at_once = AT_ONCE if one.device.type == "cpu" else AT_ONCE_ELSEWHERE
     for rows, every in blocks.items():
+        at_once = _at_once(asked[0].net, rows, learns=False)
         for i in range(0, len(every), at_once):
             some = every[i : i + at_once]
             nets = MLPs(asked[0].net, table[[number for number, *_ in some]], rows, learns=False)
