@@ -47,7 +47,7 @@ class Clock:
         self.work = [expected(question, round) for round in range(question.scenario.rounds)]
         self.seed = sum(ROUND + sum(round.values()) for round in self.work)
         self.closed: dict[int, float] = {}  # by seed, its rounds
-        self.within = 0.0  # trainings of this round
+        self.within: dict[str, float] = {}  # trainings of this round
         self.earlier = 0.0  # work of processes before this
 
     def see(self, event: Event) -> None:
@@ -57,20 +57,19 @@ class Clock:
             self.closed[event.seed] = sum(ROUND + sum(work.values()) for work in self.work[: event.round])
             self.earlier += self.closed[event.seed]
         elif event.kind == "finished":  # perhaps before its last round
-            self.closed[event.seed], self.within = self.seed, 0.0
+            self.closed[event.seed], self.within = self.seed, {}
         elif event.kind == "round" and event.line is not None:
             work = ROUND + sum(self.work[event.line["round"]].values())
             self.closed[event.seed] = self.closed.get(event.seed, 0.0) + work
-            self.within = 0.0
+            self.within = {}
         elif event.progress is not None and event.progress.update is not None:
             round, name, update = self.work[event.progress.round], event.progress.provider, event.progress.update
             if name in round:
-                earlier = list(round)[: list(round).index(name)]
-                self.within = sum(round[other] for other in earlier) + round[name] * update.done / update.total
+                self.within[name] = event.together * round[name] * update.done / update.total
 
     @property
     def share(self) -> float:
-        return min(1.0, (sum(self.closed.values()) + self.within) / (self.seeds * self.seed))
+        return min(1.0, (sum(self.closed.values()) + sum(self.within.values())) / (self.seeds * self.seed))
 
     def left(self) -> str:
         elapsed = time.monotonic() - self.began

@@ -49,7 +49,7 @@ def test_jobs_of_two_devices_make_no_stack(monkeypatch):
     monkeypatch.setattr(jobs, "together", lambda jobs: asked.append(len(jobs)))
     monkeypatch.setattr(jobs, "_alone", lambda number, job: iter(()))
     here, there = (jobs.Draw(generator, y.to(device), noise.to(device)) for device in ("cpu", "meta"))
-    list(jobs._done({0: here, 1: there, 2: here}))
+    list(jobs._done({0: (here,), 1: (there,), 2: (here,)}))
     assert asked == [2]
 
 

@@ -280,7 +280,10 @@ def test_without_a_compiler_it_is_said_once_and_computed_as_it_is(when, net, mon
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found, _ = fit(tiny(net, compile="default"), images())
-    assert equal(found.saved(), fit(tiny(net), images())[0].saved()), "also what was drawn in vain is drawn again"
+    plain, _ = fit(tiny(net), images())
+    for name, value in plain.saved().items():  # an MLP is trained by stack.py where it is not to be compiled
+        torch.testing.assert_close(found.saved()[name], value, rtol=1e-4, atol=1e-5)
+    assert isinstance(net, MLPSettings) or equal(found.saved(), plain.saved()), "also what was drawn in vain"
     told = [str(warning.message) for warning in said if warning.category is Notice]
     assert told == ([] if when == "never" else [told[0]])
     assert when == "never" or re.fullmatch(r"a network cannot be compiled here .*: no compiler here", told[0])

@@ -108,6 +108,10 @@ class Gaussian(Family, Settings):
     estimator: Literal["mle", "unbiased"] = "mle"
     covariance: Literal["full", "diagonal"] = "full"
 
+    @property
+    def stacks(self) -> bool:
+        return True
+
     def fit(
         self,
         data: TrainingSet,

@@ -39,7 +39,7 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """What an asker told on its way (``item``), or how far a training of it is: an ``update``, or what it ``made``."""
+    """What an asker told on its way (``item``), or how far a training of it is, and at its end what it ``made``."""
 
     number: int
     item: Any = None
@@ -152,21 +152,23 @@ def together(jobs: Sequence[Any]) -> list[Any] | None:
 def _trained(fits: Sequence[tuple[int, Fit]]) -> Iteration[Heard, None, list[Trained | TrainingError]]:
     """Trainings that make one stack."""
     training = fits[0][1].family.train_stack([fit for _, fit in fits])
-    losses: list[float | None] = [None] * len(fits)
+    last: list[Update | None] = [None] * len(fits)
     while True:
         try:
             place, update = next(training)
         except StopIteration as end:
             models: list[Generator | TrainingError] = end.value
             break
-        losses[place] = _loss(update)
+        last[place] = update
         number, fit = fits[place]
         yield Heard(number, fit=fit, update=update)
     results: list[Trained | TrainingError] = []
-    for (number, fit), model, loss in zip(fits, models, losses, strict=True):
-        results.append(model if isinstance(model, TrainingError) else Trained(model, loss))
-        if isinstance(last := results[-1], Trained):
-            yield Heard(number, fit=fit, made=last)
+    for (number, fit), model, its in zip(fits, models, last, strict=True):
+        if isinstance(model, TrainingError):
+            results.append(model)
+        else:
+            results.append(made := Trained(model, _loss(its)))
+            yield Heard(number, fit=fit, update=its, made=made)
     return results
 
 
@@ -174,20 +176,20 @@ def _alone(number: int, job: Job) -> Iteration[Heard, None, Any]:
     if isinstance(job, Draw):
         return job.generator.sample(job.y, job.noise)
     training = job.family.fit(job.data, job.previous, job.streams, job.budget_images, job.saved)
-    loss: float | None = None
+    update: Update | None = None
     # The training is advanced by hand because its return value is the new model.
     while True:
         try:
             update = next(training)
         except StopIteration as end:
-            made = Trained(end.value, loss)
-            yield Heard(number, fit=job, made=made)
+            made = Trained(end.value, _loss(update))
+            if update is not None:
+                yield Heard(number, fit=job, update=update, made=made)
             return made
         except TrainingError as error:
             return error
-        loss = _loss(update)
         yield Heard(number, fit=job, update=update)
 
 
-def _loss(update: Update) -> float | None:
-    return None if math.isnan(update.loss) else update.loss
+def _loss(update: Update | None) -> float | None:
+    return None if update is None or math.isnan(update.loss) else update.loss

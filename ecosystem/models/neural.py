@@ -224,7 +224,11 @@ class NeuralGenerator(Generator):
         if len(y) == 0:  # attention layers refuse an empty batch
             return noise.new_empty((0, *self.shape))
         if self._stacks:
-            return self._stacked([self], [y], [noise])[0]
+            try:
+                return self._stacked([self], [y], [noise])[0]
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
         first = size = min(len(y), SAMPLE_BLOCK)
         while True:
             try:

@@ -188,6 +188,7 @@ class _Training:
         """All that a member's training goes on from behind an update."""
         return {**self.written(number).saved(), **self.batches[number].saved(update)}
 
+    @torch.no_grad()
     def written(self, number: int) -> TrainState:
         """A member's state as it now is."""
         state = self.members[number].state
