@@ -43,6 +43,7 @@ from ecosystem.records import (
     SeedRecord,
     write_text,
 )
+from ecosystem.stopwatch import clock
 from ecosystem.web.corpus import COLUMNS
 from ecosystem.world import Progress, World, together
 
@@ -234,7 +235,9 @@ def _round(alive: Sequence[Running], pace: Pace) -> Iterator[Event]:
                 for seed in alive:
                     seed.checkpoint(seed.within())
     for seed in alive:
-        yield Event("round", seed.record.seed, line=seed.close_round(), together=len(alive) if seed is first else 0)
+        with clock.during("records"):
+            line = seed.close_round()
+        yield Event("round", seed.record.seed, line=line, together=len(alive) if seed is first else 0)
 
 
 class Pace:
@@ -258,7 +261,8 @@ class Pace:
     @contextmanager
     def writing(self) -> Iterator[None]:
         began = self.clock()
-        yield
+        with clock.during("records"):
+            yield
         self.last = self.clock()
         self.cost = self.last - began
 

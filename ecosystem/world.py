@@ -17,7 +17,6 @@ import mesa
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ecosystem import coevolution, features, metrics
 from ecosystem.agents import creator, user
@@ -31,9 +30,10 @@ from ecosystem.features import Features
 from ecosystem.features.base import as_vectors
 from ecosystem.humans import Humans, HumanSource, Items
 from ecosystem.models.base import Generator, Saved, Update, to_web
-from ecosystem.models.jobs import Draw, Job, Jobs, Trained, at_once, drive
+from ecosystem.models.jobs import Job, Jobs, Trained, at_once, drive
 from ecosystem.question import Question, Scenario
 from ecosystem.rng import stream
+from ecosystem.stopwatch import clock
 from ecosystem.web.admission import AdmitAll
 from ecosystem.web.corpus import HUMAN, NOBODY, NOWHERE, Corpus, Retention, Totals
 from ecosystem.web.detectors import needs_judge as filters_by_sight
@@ -164,40 +164,42 @@ class World(mesa.Model):
         yield self._about("retrain", provider.name)
         yield from provider.retrain()
 
-    def _measure(self) -> Iteration[Progress | Job, Any, None]:
+    def _measure(self) -> Iteration[Progress | Jobs, Any, None]:
         """New generations against the held-out human set."""
-        for provider in self.providers:
-            if provider.trained_in == self.round and provider.generator is not None:
-                yield self._about("measure", provider.name)
-                x = None
-                if self.evaluator.draws:
-                    x = yield from self._sampled(provider)
-                try:
-                    measurement = self.evaluator.measure(provider.generator, x, self.reward_of(provider.name))
-                except TrainingError as error:
-                    provider.stop(error)
-                else:
-                    self.measurements[provider.name] = measurement
+        new = [p for p in self.providers if p.trained_in == self.round and p.generator is not None]
+        if self.evaluator.draws:
+            yield from self._sample(new)
+        for provider in new:
+            assert provider.generator is not None
+            yield self._about("measure", provider.name)
+            x = self._samples.get(provider.name)
+            try:
+                measurement = self.evaluator.measure(provider.generator, x, self.reward_of(provider.name))
+            except TrainingError as error:
+                provider.stop(error)
+            else:
+                self.measurements[provider.name] = measurement
 
-    def _sampled(self, provider: Provider) -> Iteration[Draw, Tensor, NDArray[Any]]:
-        """A provider's samples (N, ...) for the prompts of the evaluation, drawn once a round."""
-        if provider.name not in self._samples:
-            self._samples[provider.name] = to_web((yield provider.draw(*self.evaluator.prompts())))
-        return self._samples[provider.name]
+    def _sample(self, providers: Sequence[Provider]) -> Iteration[Jobs, Any, None]:
+        """Let there be samples (N, ...) of these for the prompts of the evaluation, drawn once a round."""
+        wanted = [provider for provider in providers if provider.name not in self._samples]
+        if wanted:
+            found = yield tuple(provider.draw(*self.evaluator.prompts()) for provider in wanted)
+            for provider, x in zip(wanted, found, strict=True):
+                self._samples[provider.name] = to_web(x)
 
     def _eyes(self) -> coevolution.Round:
         tastes = [self.reward_of(provider.name) for provider in self.providers]
         return coevolution.Round(tastes, self.judge)
 
-    def _coevolve(self, seen: coevolution.Round) -> Iteration[Progress | Job, Any, None]:
+    def _coevolve(self, seen: coevolution.Round) -> Iteration[Jobs, Any, None]:
         """What this round did to the web, to groups of users and to the providers that trained."""
         corpus, names = self.corpus, [provider.name for provider in self.providers]
         models: list[Any] = [p.generator.distribution() for p in self.providers if p.serves and p.generator]
         if any(model is None for model in models):
-            models = []
-            for provider in self.providers:
-                if provider.serves:
-                    models.append(as_vectors((yield from self._sampled(provider))))
+            serving = [provider for provider in self.providers if provider.serves]
+            yield from self._sample(serving)
+            models = [as_vectors(self._samples[provider.name]) for provider in serving]
         memory = self.memory.get("web", {})
         ids = self._some(self.visible(Retention()), coevolution.SHOWN)
         shown = seen.kinds(corpus.items[ids], corpus.of("label", ids))
@@ -224,6 +226,7 @@ class World(mesa.Model):
         return ids if len(ids) <= most else ids[np.linspace(0, len(ids) - 1, most).astype(np.int64)]
 
     def _about(self, phase: str, provider: str = "") -> Progress:
+        clock.enter(phase)
         return Progress(self.round, phase, provider)
 
     # Going on

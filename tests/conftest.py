@@ -30,6 +30,12 @@ def pytest_configure(config):
     config.pluginmanager.set_blocked("logging-plugin")
 
 
+def pytest_sessionfinish():
+    from turns import write
+
+    write()
+
+
 def pytest_pycollect_makemodule():
     """Before the first test file is imported; xdist's own process imports none, and does without torch."""
     from ecosystem import compute

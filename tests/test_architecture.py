@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent / "ecosystem"
 
 # From the ground up: a part imports from the rows below its own alone. Parts of a row do not know one another.
 LAYERS = (
-    ("errors", "settings", "rng", "summary", "distribution", "notices"),
+    ("errors", "settings", "rng", "summary", "distribution", "notices", "stopwatch"),
     ("documents", "compute", "theory", "changes", "locks", "measures"),
     ("grammar", "humans"),
     ("metrics", "models"),

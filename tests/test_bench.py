@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from turns import show
 
 from ecosystem import compute, loop, scenarios
 from ecosystem.agents import user
@@ -34,10 +35,6 @@ from ecosystem.world import World
 
 pytestmark = pytest.mark.bench
 REPEATS = 5
-
-
-def show(what, value, limit):
-    print(f"\n{what:70s} {value:>12s}   (limit {limit})")
 
 
 def median(function):

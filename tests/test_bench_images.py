@@ -1,17 +1,16 @@
 """`make bench`: training and sampling of image models beside bare PyTorch, each printed as a ratio to it.
 
 Same network, batch and data, on one thread, by turns in one process; the figures are medians of the ratios of a turn,
-with their quartiles. Time is that of this process on its core, which neighbours on a busy machine disturb less than the
-clock's.
+with their quartiles.
 """
 
 import statistics
-import time
 
 import pytest
 import torch
+from turns import by_turns, ratio, show
 
-from ecosystem.models import FlowMatching
+from ecosystem.models import FlowMatching, stack
 from ecosystem.models.base import TrainingSet
 from ecosystem.models.nets import MLPSettings, build
 from ecosystem.models.neural import NeuralGenerator
@@ -33,29 +32,6 @@ LOADED = {
     "MLP 128 x 2": 1.5,
     "U-Net 32 64": 0.95,
 }  # loading is the less of it the larger the network
-
-
-def show(what, value, limit):
-    print(f"\n{what:78s} {value:>20s}   (limit {limit})")
-
-
-def by_turns(turns, **works):
-    """Seconds of each piece of work in each turn; a first turn is for caches alone."""
-    seconds = {name: [] for name in works}
-    for turn in range(turns + 1):
-        for name, work in works.items():
-            began = time.process_time()
-            work()
-            if turn:
-                seconds[name].append(time.process_time() - began)
-    return seconds
-
-
-def ratio(seconds, name, to="ours"):
-    """How many times as long as ours: the median over turns, and in words with the quartiles."""
-    found = [other / ours for other, ours in zip(seconds[name], seconds[to], strict=True)]
-    low, middle, high = statistics.quantiles(found, n=4)
-    return middle, f"{middle:.2f} ({low:.2f}-{high:.2f})"
 
 
 @pytest.fixture(scope="module")
@@ -110,17 +86,25 @@ def loaded(images):
         yield from loader
 
 
+def ours(family, state, data, images, generator):
+    """As ``fit`` goes on with a training: MLPs as a stack of one."""
+    if family.stacks:
+        return stack.train(family, [stack.Member(state, data, generator)], images, (1e-3, 1e-3))
+    return train(family.loss, state, data, SETTINGS, images, (1e-3, 1e-3), generator)
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_training_beside_bare_pytorch(name, mnist):
     images, data = mnist
     few = TrainingSet(data.x[:10_000], data.y[:10_000], 10)
     turns, updates = TURNS[name]
-    family, nets = FlowMatching(net=NETS[name], coupling="independent"), [made(NETS[name]) for _ in range(3)]
+    family = FlowMatching(net=NETS[name], train=SETTINGS, coupling="independent")
+    nets = [made(NETS[name]) for _ in range(3)]
     state = TrainState.new(nets[0])
     generator = torch.Generator().manual_seed(1)
     seconds = by_turns(
         turns,
-        ours=lambda: list(train(family.loss, state, few, SETTINGS, BATCH * updates, (1e-3, 1e-3), generator)),
+        ours=lambda: list(ours(family, state, few, BATCH * updates, generator)),
         bare=bare(nets[1], in_memory(few), updates),
         loaded=bare(nets[2], loaded(images), updates),
     )

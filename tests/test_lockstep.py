@@ -7,7 +7,7 @@ import torch
 from ecosystem import loop, scenarios
 from ecosystem.errors import TrainingError
 from ecosystem.models.base import Family, Fit, Generator, TrainingSet
-from ecosystem.models.jobs import Draw, Heard, drive
+from ecosystem.models.jobs import Draw, Heard, at_once, drive
 from ecosystem.rng import Streams
 from ecosystem.world import World, together
 
@@ -223,3 +223,79 @@ def test_a_neutral_sampling_bias_changes_no_bit():
         world.step()
         world.step()
     np.testing.assert_array_equal(worlds[0].corpus.items, worlds[1].corpus.items)
+
+
+# Several jobs at once
+
+
+def test_askers_together_ask_for_what_all_of_them_need():
+    """Each is sent its own; one that fails hears of it alone, and one that ends lets the others go on."""
+
+    def one(name, jobs, told):
+        yield f"{name} begins"
+        for job in jobs:
+            try:
+                told.append((name, (yield job)))
+            except TrainingError as error:
+                told.append((name, str(error)))
+
+    draws = [Draw(Echo(), torch.zeros(1, dtype=torch.int64), torch.tensor([[float(i)]])) for i in range(3)]
+    told = []
+    several = at_once([one("a", draws[:2], told), one("b", [], told), one("c", draws[2:], told)])
+    assert [next(several), next(several), next(several)] == ["a begins", "b begins", "c begins"]
+    assert next(several) == (draws[0], draws[2])
+    assert several.send((10, TrainingError("no"))) == (draws[1],)
+    with pytest.raises(StopIteration):
+        several.send((20,))
+    assert told == [("a", 10), ("c", "no"), ("a", 20)]
+
+
+def test_jobs_that_are_asked_for_at_once_are_answered_in_their_order():
+    def asker(told, numbers):
+        draws = tuple(Draw(Echo(), torch.zeros(1, dtype=torch.int64), torch.tensor([[float(i)]])) for i in numbers)
+        told.append([x.item() for x in (yield draws)])
+        told.append((yield draws[0]).item())
+
+    told = []
+    list(drive([asker(told, [1, 2, 3]), asker(told, [7])]))
+    assert told == [[2.0, 3.0, 4.0], [8.0], 2.0, 8.0]
+
+
+NEURAL = """
+        name: locked
+        rounds: 3
+        humans: {source: ring-8, held_out: 50}
+        web: {archive: 60, retention: {synthetic_rounds: 2}}
+        users: [{name: crowd, count: 40, k: 2, candidates: across-providers}]
+        providers:
+          - {name: lab, card: CARD}
+          - {name: rival, card: CARD, sampling_bias: 0.7}
+          - {name: late, card: CARD, weights_of: lab, retrain: {every: 2}}
+        metrics: [frechet]
+        """.replace(
+    "CARD",
+    "{family: flow-matching, net: {kind: mlp, width: 8, depth: 1}, sampler: {steps: 3}, "
+    "train: {budget_images: 3000, finetune_images: 1000, batch: 20}}",
+)
+
+
+def test_seeds_of_neural_models_are_on_record_alike_alone_and_in_lockstep(tmp_path):
+    """Their providers train together too: two fine-tune as one stack, beside those of the other seeds."""
+    question = scenarios.from_text(NEURAL)
+    together = lines_of(tmp_path / "all", question, [0, 1, 2])
+    alone = {seed: lines_of(tmp_path / f"one-{seed}", question, [seed])[seed] for seed in (0, 2)}
+    assert {seed: together[seed] for seed in alone} == alone
+    assert together[0] != together[1]
+
+
+def test_trainings_that_fall_due_together_are_one_stack(monkeypatch):
+    from ecosystem.models import stack
+
+    sizes, train = [], stack.train
+    monkeypatch.setattr(
+        stack, "train", lambda family, members, *rest: (sizes.append(len(members)), train(family, members, *rest))[1]
+    )
+    worlds = [World(scenarios.from_text(NEURAL), seed, torch.device("cpu")) for seed in range(2)]
+    for _ in range(3):
+        list(together(worlds))
+    assert sizes == [4, 4, 6], "the late one adopts in round 0, and trains in round 2"

@@ -15,15 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Generator as Iteration
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mesa
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ecosystem.agents.user import candidates
-from ecosystem.models.jobs import Draw
+from ecosystem.models.jobs import Draw, Jobs
 from ecosystem.rng import Streams
 from ecosystem.settings import Count, Name, NonNegative, Positive, Settings, Share
 from ecosystem.web.marks import CLAIMED
@@ -77,7 +76,7 @@ class Creator(mesa.Agent):
         self.site = site
 
 
-def publish(world: World) -> Iteration[Draw, Tensor, None]:
+def publish(world: World) -> Iteration[Draw | Jobs, Any, None]:
     """Phase 1: every group's pages of this round."""
     for group in world.settings.creators:
         told: dict[str, float] = {}
@@ -127,7 +126,7 @@ def _publish_human(world: World, group: CreatorSettings, author: Ints) -> None:
     world.publish_human(items, site=homes[author], author=ids[author], who=group.name)
 
 
-def _publish_adopted(world: World, group: CreatorSettings, author: Ints) -> Iteration[Draw, Tensor, None]:
+def _publish_adopted(world: World, group: CreatorSettings, author: Ints) -> Iteration[Draw | Jobs, Any, None]:
     streams = Streams(world.seed, group.name, world.round)
     serving = _asked(world, group)
     classes, pages = world.humans.classes, len(author)

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import mesa
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ecosystem.agents.provider import Provider
 from ecosystem.models.base import to_web
-from ecosystem.models.jobs import Draw
+from ecosystem.models.jobs import Draw, Jobs
 from ecosystem.rng import Streams
 from ecosystem.settings import Count, Name, Positive, Settings, Share
 from ecosystem.web.choice import Choice, Luce
@@ -85,14 +84,14 @@ class User(mesa.Agent):
         self.site = site
 
 
-def ask(world: World) -> Iteration[Draw, Tensor, None]:
+def ask(world: World) -> Iteration[Draw | Jobs, Any, None]:
     """Phase 4: every group's ballots, winners and publications of this round."""
     for group in world.settings.users:
         if group.ballots:
             yield from _ballots(world, group)
 
 
-def _ballots(world: World, group: UserSettings) -> Iteration[Draw, Tensor, None]:
+def _ballots(world: World, group: UserSettings) -> Iteration[Draw | Jobs, Any, None]:
     asked = group.providers or tuple(provider.name for provider in world.providers)
     serving = [p for p in world.providers if p.serves and p.name in asked]
     if not serving:
@@ -192,7 +191,7 @@ def _drawn(streams: Streams, what: str, shape: tuple[int, int], choices: int, co
 
 def candidates(
     world: World, serving: list[Provider], server: Ints, prompts: Ints, streams: Streams, noise: str = "noise"
-) -> Iteration[Draw, Tensor, NDArray[Any]]:
+) -> Iteration[Draw | Jobs, Any, NDArray[Any]]:
     """The images of all ballots, (ballots, K, ...), as they will stand on the web.
 
     ``server`` (ballots, K) whose each is, as a position among those who serve; ``noise``: what its streams are named.
@@ -205,11 +204,13 @@ def candidates(
     asked = server[:, :1] if server.strides[1] == 0 else server  # a column, where all slots of a ballot are one's
     each = k // asked.shape[1]  # images in a row
     images = np.empty((asked.size, each, *shape), dtype=world.corpus.items.dtype)
-    for number, provider in enumerate(serving):
-        rows = np.flatnonzero(asked == number)
-        wanted = np.repeat(prompts[rows // asked.shape[1]], each)
-        x = yield provider.draw(wanted, streams.numpy(f"{noise} of {provider.name}"))
-        images[rows] = to_web(x).reshape(len(rows), each, *shape)
+    rows = [np.flatnonzero(asked == number) for number in range(len(serving))]
+    found = yield tuple(
+        provider.draw(np.repeat(prompts[own // asked.shape[1]], each), streams.numpy(f"{noise} of {provider.name}"))
+        for provider, own in zip(serving, rows, strict=True)
+    )
+    for own, x in zip(rows, found, strict=True):
+        images[own] = to_web(x).reshape(len(own), each, *shape)
     return images.reshape(ballots, k, *shape)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ecosystem.errors import Interrupted, TrainingError
+from ecosystem.stopwatch import clock
 from ecosystem.terminal import (
     AsJson,
     ScenarioName,
@@ -25,6 +26,8 @@ from ecosystem.terminal import (
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ecosystem.question import Question
     from ecosystem.results import Run
 
@@ -48,6 +51,7 @@ def run(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Run seeds again that are on record.")] = False,
     allow_paths: AllowPaths = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Say at the end where the time went.")] = False,
 ) -> None:
     """Run a scenario over its seeds and print the report; the progress goes to standard error.
 
@@ -60,8 +64,44 @@ def run(
 
     question = scenarios.load(scenario, overrides, allow_paths)
     result = follow(question, chosen_seeds(seeds) or question.scenario.seeds, out, force, as_json)
+    if profile:
+        console(stderr=True).print(timetable(clock.seconds))
     if check:
         raise typer.Exit(claims_code({claim["verdict"] for claim in result.summary["claims"]}))
+
+
+PHASES = {
+    "start": "start: imports, human data, classifier",
+    "publish": "creators publish",
+    "crawl": "scrapers crawl",
+    "retrain": "training sets",
+    "training": "training",
+    "sampling": "sampling",
+    "ask": "users ask and vote",
+    "measure": "metrics",
+    "records": "records",
+    "display": "progress",
+    "report": "summary and report",
+}
+MODELS = ("training", "sampling")  # of the models; the rest is what it costs to have a world around them
+
+
+def timetable(seconds: dict[str, float]) -> Table:
+    """Where the time went, the longest first."""
+    from rich.table import Table
+
+    whole = sum(seconds.values())
+    table = Table(title="Where the time went", title_justify="left", box=None, pad_edge=False)
+    table.add_column("phase")
+    table.add_column("seconds", justify="right")
+    table.add_column("share", justify="right")
+    for phase, spent in sorted(seconds.items(), key=lambda row: -row[1]):
+        table.add_row(PHASES.get(phase, phase), f"{spent:.2f}", f"{100 * spent / whole:.1f} %")
+    rest = sum(spent for phase, spent in seconds.items() if phase not in (*MODELS, "start", "report"))
+    rounds = whole - seconds.get("start", 0.0) - seconds.get("report", 0.0)
+    table.add_row("in all", f"{whole:.2f}", "")
+    table.add_row("of the rounds, beside training and sampling", f"{rest:.2f}", f"{100 * rest / rounds:.1f} %")
+    return table
 
 
 def told(what: str) -> None:
@@ -80,7 +120,8 @@ def follow(question: Question, seeds: Sequence[int], out: Path | None, force: bo
         # Closed at once when the run is stopped here: only then is it on record as interrupted.
         with closing(events), asked_to_stop() as asked, progress.watching(question, len(seeds), messages) as watcher:
             for event in events:
-                watcher.see(event)
+                with clock.during("display"):
+                    watcher.see(event)
                 if asked():
                     raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -89,8 +130,9 @@ def follow(question: Question, seeds: Sequence[int], out: Path | None, force: bo
             show(result, as_json)
         where = f"what was done is on record in {result.record.folder}"
         raise Interrupted(f"interrupted; {where}, and the same command goes on from there") from None
-    result.save()
-    show(result, as_json)
+    with clock.during("report"):
+        result.save()
+        show(result, as_json)
     messages.print(f"records: {result.record.folder}", highlight=False, markup=False, soft_wrap=True)
     _raise_stopped(result)
     return result

@@ -76,6 +76,10 @@ class Generator(ABC):
     def sample(self, y: Tensor, noise: Tensor) -> Tensor:
         """One sample a prompt: y (N,) int64 and its noise (N, ...) -> (N, C, H, W) in [-1, 1] or (N, D)."""
 
+    def stack_key(self, noise: Tensor) -> Hashable:
+        """What draws of one class of generators must have in common to be asked for as one stack."""
+        return tuple(noise.shape)
+
     @classmethod
     def sample_stack(
         cls, generators: Sequence[Generator], y: Sequence[Tensor], noise: Sequence[Tensor]

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ecosystem.errors import TrainingError
 from ecosystem.models.base import Fit, Generator, Update
+from ecosystem.stopwatch import clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,8 @@ def _done(asked: Mapping[int, Jobs]) -> Iteration[Heard, None, dict[int, tuple[A
     results: dict[int, Any] = {}
     for places in groups.values():
         group = [jobs[place] for place in places]
-        results.update(zip(places, (yield from _group_done(group)), strict=True))
+        with clock.during("sampling" if isinstance(group[0][1], Draw) else "training"):
+            results.update(zip(places, (yield from _group_done(group)), strict=True))
     found: dict[int, list[Any]] = {number: [] for number in asked}
     for place, (number, _) in enumerate(jobs):
         found[number].append(results[place])
@@ -118,7 +120,7 @@ def _done(asked: Mapping[int, Jobs]) -> Iteration[Heard, None, dict[int, tuple[A
 def _group(job: Job) -> tuple[Hashable, ...]:
     """What jobs must have in common to be done as one, and where, as a stack lies on one device."""
     if isinstance(job, Draw):
-        return type(job.generator), job.y.device
+        return type(job.generator), job.y.device, job.generator.stack_key(job.noise)
     return job.family, job.data.y.device, job.family.stack_key(job)
 
 

@@ -246,6 +246,9 @@ class NeuralGenerator(Generator):
             notices.say("for want of memory samples are drawn in smaller blocks than usual, which takes longer.")
         return x
 
+    def stack_key(self, noise: Tensor) -> Hashable:
+        return self.family, self.shape, self._stacks
+
     @classmethod
     @torch.no_grad()
     def sample_stack(
