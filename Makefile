@@ -49,9 +49,9 @@ pages: setup
 	$(BIN)/python -m ecosystem.catalogue
 	$(BIN)/python -c 'from ecosystem import references; print(references.schema(), end="")' > scenarios/schema.json
 
-# Every card's clean-data baseline anew, written into the card (about ten minutes).
+# Every small card's clean-data baseline anew, written into the card (about two hours; with real data under ECOSYSTEM_DATA).
 baselines: setup
-	for card in $$($(BIN)/python -c 'from ecosystem.baselines import CONDITIONS; print(*CONDITIONS)'); do $(BIN)/ecosystem models --measure $$card; done
+	for card in $$($(BIN)/python -c 'from ecosystem.baselines import SMALL; print(*SMALL)'); do $(BIN)/ecosystem models --measure $$card; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

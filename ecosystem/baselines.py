@@ -41,7 +41,21 @@ CONDITIONS: dict[str, list[tuple[dict[str, Any], int]]] = {
     "vae-digits": [({"source": "digits"}, 1000), ({"source": "digits"}, 900)],
     "vae-mnist": [({"source": "mnist"}, 10_000)],
     "normalizing-flow-mnist": [({"source": "mnist"}, 10_000)],
+    "flow-matching-mnist-small": [({"source": "mnist"}, 10_000)],
+    "diffusion-mnist-small": [({"source": "mnist"}, 10_000)],
+    "edm-mnist-small": [({"source": "mnist"}, 10_000)],
+    "flow-matching-cifar10-small": [({"source": "cifar10"}, 10_000)],
+    "flow-matching-faces-small": [
+        ({"source": "image-folder", "root": "orl-faces", "size": 32, "channels": 1, "held_out": 100}, 300)
+    ],
+    # Those below are meant for a GPU, and have not been measured.
+    "flow-matching-mnist": [({"source": "mnist"}, 60_000)],
+    "flow-matching-cifar10": [({"source": "cifar10"}, 50_000)],
+    "diffusion-cifar10": [({"source": "cifar10"}, 50_000)],
+    "edm-cifar10": [({"source": "cifar10"}, 50_000)],
 }
+LARGE = {"flow-matching-mnist", "flow-matching-cifar10", "diffusion-cifar10", "edm-cifar10"}
+SMALL = [card for card in CONDITIONS if card not in LARGE]
 
 
 def measure(name: str, say: Callable[[str], None]) -> None:

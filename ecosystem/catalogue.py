@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import torch
+
 from ecosystem import grammar
 from ecosystem.models import (
     ClosedForm,
+    Diffusion,
+    Edm,
+    FlowMatching,
     Gaussian,
     Kde,
     Mixture,
-    ModelFamily,
     NormalizingFlow,
     Pretrained,
     Vae,
@@ -18,6 +22,7 @@ from ecosystem.models import (
 )
 from ecosystem.models.cards import Card, CardBaseline
 from ecosystem.models.edm import EdmSampler
+from ecosystem.models.normalizing_flow import ChainSettings
 from ecosystem.models.unets import UNetSettings
 from ecosystem.models.vae import ConvolutionalSettings
 
@@ -27,6 +32,17 @@ A card is a model's settings: family, network, training budget, sampler and pape
 `model: NAME`, or writes one in place as `card: {family: ...}`. This page is written by `python -m ecosystem.catalogue`.
 
 """
+
+# Shape and classes of what a card is meant for, by a part of its name.
+ITEMS: dict[str, tuple[tuple[int, ...], int]] = {
+    "2d": ((2,), 1),
+    "unlabelled": ((1, 8, 8), 1),
+    "digits": ((1, 8, 8), 10),
+    "mnist": ((1, 28, 28), 10),
+    "cifar10": ((3, 32, 32), 10),
+    "ffhq64": ((3, 64, 64), 1),
+    "faces": ((1, 32, 32), 1),
+}
 
 BASELINES = """
 ## Baselines
@@ -42,8 +58,8 @@ machine that the card names, while it was busy with other work.
 def text() -> str:
     found = [cards.load(name) for name in grammar.shipped_names(cards.FOLDER)]
     rows = [
-        "| card | family | network | budget, images seen (then per retraining) | sampler | papers |",
-        "|" + "---|" * 6,
+        "| card | family | network | parameters | images seen (then per retraining) | updates | sampler | papers |",
+        "|" + "---|" * 8,
     ]
     rows += [_row(card) for card in found]
     about = [f"- **{card.name}**: {card.about}" for card in found]
@@ -54,28 +70,53 @@ def _row(card: Card) -> str:
     papers = " ".join(
         f"[{p.removeprefix('arXiv:')}](https://arxiv.org/abs/{p.removeprefix('arXiv:')})" for p in card.papers
     )
-    return f"| {card.name} | {card.model.family} | {' | '.join(_model(card.model))} | {papers} |"
+    return f"| {card.name} | {card.model.family} | {' | '.join(_model(card))} | {papers} |"
 
 
-def _model(model: ModelFamily) -> tuple[str, str, str]:
-    """Network, budget and sampler in words."""
+def _model(card: Card) -> tuple[str, str, str, str, str]:
+    """Network, parameters, images, updates and sampler in words."""
+    model = card.model
     if isinstance(model, ClosedForm):
-        return f"none ({_settings(model)})", "EM" if isinstance(model, Mixture) else "closed form", "exact"
+        how = "EM" if isinstance(model, Mixture) else "closed form"
+        return f"none ({_settings(model)})", "", how, "", "exact"
     if isinstance(model, Pretrained):
-        shape = f"what is in {model.path}"
-        return shape, f"none ({model.train.finetune_images:,})", _sampler(model.sampler)
+        return f"what is in {model.path}", "", f"none ({model.train.finetune_images:,})", "", _sampler(model.sampler)
+    train = model.train
+    images, updates = (
+        f"{first:,} ({then:,})"
+        for first, then in (
+            (train.budget_images, train.finetune_images),
+            (round(train.budget_images / train.batch), round(train.finetune_images / train.batch)),
+        )
+    )
+    return _network(model), f"{parameters(card):,}", images, updates, _drawn(model)
+
+
+def _network(model: Diffusion | Edm | FlowMatching | NormalizingFlow | Vae) -> str:
     net = model.net
-    budget = f"{model.train.budget_images:,} ({model.train.finetune_images:,})"
-    if isinstance(model, NormalizingFlow):
-        flow = model.net
-        return f"{flow.kind} {flow.transforms} times {flow.width} x {flow.depth}", budget, "exact"
+    if isinstance(net, ChainSettings):
+        return f"{net.kind} {net.transforms} times {net.width} x {net.depth}"
     if isinstance(net, UNetSettings | ConvolutionalSettings):
         shape = " ".join(map(str, net.channels))
     else:
         shape = f"{net.width} x {net.depth}"
-    if isinstance(model, Vae):
-        return f"{net.kind} {shape}, latent {model.latent}", budget, "the decoder"
-    return f"{net.kind} {shape}", budget, _sampler(model.sampler)
+    return f"{net.kind} {shape}" + (f", latent {model.latent}" if isinstance(model, Vae) else "")
+
+
+def _drawn(model: Diffusion | Edm | FlowMatching | NormalizingFlow | Vae) -> str:
+    if isinstance(model, NormalizingFlow):
+        return "exact"
+    return "the decoder" if isinstance(model, Vae) else _sampler(model.sampler)
+
+
+def parameters(card: Card) -> int:
+    """Numbers that are trained, for items of the data set that the card is meant for."""
+    assert not isinstance(card.model, ClosedForm | Pretrained)
+    shape, classes = next(items for name, items in ITEMS.items() if name in card.name)
+    # A U-Net of the papers' sizes is built without its numbers; zuko looks at some of its own.
+    place = "meta" if isinstance(card.model.net, UNetSettings) else "cpu"
+    with torch.random.fork_rng(devices=[]), torch.device(place):
+        return sum(p.numel() for p in card.model.build(shape, classes).parameters())
 
 
 def _sampler(sampler: ode.Sampler | diffusion.Sampler | EdmSampler) -> str:
