@@ -4,16 +4,18 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from turns import by_turns, ratio, show
 
-from ecosystem import loop, scenarios
+from ecosystem import baselines, loop, scenarios
 from ecosystem.models import stack
-from ecosystem.models.base import TrainingSet, to_model
+from ecosystem.models.base import TrainingSet, to_model, to_web
 from ecosystem.models.diffusion import DdimSampler, Diffusion
+from ecosystem.models.edm import EdmSampler
 from ecosystem.models.flow_matching import FlowMatching, pair
 from ecosystem.models.nets import MLPSettings, build
 from ecosystem.models.neural import NeuralGenerator
@@ -220,7 +222,7 @@ def test_sixteen_seeds_of_the_digits_demo(tmp_path):
 
 FIRST = """
 import sys, time
-from ecosystem import loop, scenarios
+from ecosystem import baselines, loop, scenarios
 for event in loop.run(scenarios.load("lambda-mixture"), [0], __import__("pathlib").Path(sys.argv[2])):
     if event.progress and event.progress.update:
         print(time.time() - float(sys.argv[1]))
@@ -237,3 +239,31 @@ def test_from_the_start_to_the_first_updates(tmp_path):
     seconds = statistics.median(found)
     show("from the start of a small run to its first 50 updates", f"{seconds:.1f} s", "6 s")
     assert seconds < 6
+
+
+SAMPLERS = {
+    "flow-matching-digits": [
+        OdeSampler(kind, steps) for kind in ("euler", "midpoint", "heun") for steps in (5, 10, 20)
+    ],
+    "diffusion-digits": [DdimSampler(steps=steps) for steps in (10, 20, 50, 100)],
+    "edm-digits": [EdmSampler(steps=steps) for steps in (10, 20, 40, 80)],
+}
+
+
+@pytest.mark.parametrize("card", SAMPLERS)
+def test_what_few_steps_cost(card):
+    """One model drawn from in several ways, with the same noise, against the held-out digits."""
+    world = World(baselines.question(card, {"source": "digits"}, 1000), 0, torch.device("cpu"))
+    world.step()
+    model = world.provider("lab").generator
+    prompts, rng = world.evaluator.prompts()
+    y, noise = torch.from_numpy(prompts), torch.from_numpy(model.noise(len(prompts), rng))
+    for sampler in SAMPLERS[card]:
+        drawn = replace(model, family=replace(model.family, sampler=sampler))
+        began = time.process_time()
+        x = to_web(drawn.sample(y, noise))
+        seconds = time.process_time() - began
+        found = world.evaluator.measure(drawn, x, None).metrics
+        told = ", ".join(f"{name} {found[name]:.3g}" for name in ("frechet", "precision", "recall", "agreement"))
+        show(f"{card}, {sampler.kind}, {sampler.steps} steps: {1e6 * seconds / len(y):.0f} us a sample", told, "-")
+        assert found["agreement"] > 0.5

@@ -157,6 +157,17 @@ def test_check_says_what_would_be_run_and_writes_nothing(tiny, capsys, tmp_path,
 # --- run ----------------------------------------------------------------------------------------------------
 
 
+def test_a_profile_says_where_all_of_the_time_went(tmp_path, tiny, capsys):
+    assert ecosystem("run", tiny(), "--seeds", "0", "--out", tmp_path / "run", "--profile") == 0
+    stdout, stderr = capsys.readouterr()
+    assert "Where the time went" not in stdout, "the report is for the pipe"
+    table = stderr[stderr.index("Where the time went") :]
+    for phase in ("start: imports", "training", "sampling", "users ask and vote", "metrics", "records", "in all"):
+        assert phase in table
+    shares = [float(row.split()[-2]) for row in table.splitlines() if row.rstrip().endswith("%")][:-1]
+    assert sum(shares) == pytest.approx(100, abs=1)
+
+
 def test_run_prints_one_object_with_the_keys_of_the_interface(tmp_path, tiny, capsys):
     """Standard output is JSON alone; the progress is on standard error."""
     scenario, out = tiny(), tmp_path / "run"

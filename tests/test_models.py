@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from ecosystem.errors import TrainingError
@@ -252,16 +254,35 @@ def test_the_pairing_is_pots_optimal_plan_within_classes():
     import ot
 
     rng = stream(0, "test", "pairs")
-    z, x = (torch.from_numpy(rng.standard_normal((40, 3))).float() for _ in range(2))
-    y = torch.arange(40) % 3
+    z, x = (torch.from_numpy(rng.standard_normal((150, 3))).float() for _ in range(2))
+    y = (torch.arange(150) % 7) // 3  # 64 of two classes, which the solver is prepared for, and 22 of one
     p = pair(z, x, y)
-    assert sorted(p.tolist()) == list(range(40))
+    assert sorted(p.tolist()) == list(range(150))
     assert torch.equal(y[p], y), "the label must not leak into the noise"
     for label in range(3):
         members = torch.nonzero(y == label).flatten()
         cost = ot.dist(x[members].double().numpy(), z[members].double().numpy())
         ours = (x[members] - z[p[members]]).double().square().sum().item()
         assert ours / len(members) == pytest.approx(ot.emd2([], [], cost), rel=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 4), st.integers(1, 100), st.integers(1, 5))
+def test_plans_of_parts_pair_within_classes_and_come_near_the_whole(n, classes, size, dims):
+    rng = stream(n, "test", "parts")
+    z, x = (torch.from_numpy(rng.standard_normal((n, dims))).float() for _ in range(2))
+    y = torch.from_numpy(rng.integers(0, classes, n))
+    whole, parts = pair(z, x, y), pair(z, x, y, size)
+    for p in (whole, parts):
+        assert sorted(p.tolist()) == list(range(n))
+        assert torch.equal(y[p], y)
+    costs = [float((x - z[p]).double().square().sum()) for p in (whole, parts, torch.arange(n))]
+    assert costs[0] <= costs[1] * (1 + 1e-6)
+    assert costs[1] <= costs[2] * (1 + 1e-6)
+    if size >= n:
+        assert torch.equal(whole, parts)
+    if size == 1:
+        assert torch.equal(parts, torch.arange(n))
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
