@@ -1,8 +1,8 @@
 """The reference reports: ``python -m ecosystem.references [NAME ...]`` (``make references``) makes reports/NAME/ anew.
 
-Each shipped scenario is run over its own seeds, four at the least; its summary, its report at 100 columns without
-colour, and its figures are kept beside the question's digest, so that a test can tell a report from a scenario or card
-that has changed since. Runs go to runs/, so that an interrupted command goes on with the seeds that are missing.
+Each shipped scenario is run over its own seeds, or four where it names none; its summary, its report at 100 columns
+without colour, and its figures are kept beside the question's digest, so that a test can tell a report from a scenario
+or card that has changed since. Runs go to runs/, so that an interrupted command goes on with the seeds that are missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ecosystem.records import SeedRecord, read_json, write_json, write_text
 from ecosystem.results import Run
 from ecosystem.summary import Evidence, Summary
 
-FEWEST = (0, 1, 2, 3)
+SEEDS = (0, 1, 2, 3)
 WIDTH = 100
 FOLDER = Path("reports")
 
@@ -37,9 +37,9 @@ def make(name: str) -> None:
 
 
 def seeds_of(question: Question) -> tuple[int, ...]:
-    """The scenario's own, or four where it has fewer."""
+    """The scenario's own where they are enough for an interval, else four."""
     own = question.scenario.seeds
-    return own if len(own) > len(FEWEST) else FEWEST
+    return own if len(own) >= 3 else SEEDS
 
 
 def keep(run: Run, folder: Path) -> None:
@@ -74,7 +74,7 @@ def text(run: Run) -> str:
 INDEX = """
 ## Reference reports
 
-Each shipped scenario over its seeds (four at the least), made by `make references`. A folder holds the report as
+Each shipped scenario over its seeds (three at the least), made by `make references`. A folder holds the report as
 text, the summary as JSON, curves and gallery as pictures, and the digest of the scenario and cards that it belongs to.
 Effects are how many times worse a metric became against the provider's own generation 0, with its 95 % interval.
 
