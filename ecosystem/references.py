@@ -2,7 +2,7 @@
 
 Each shipped scenario is run over its own seeds, or four where it names none; its summary, its report at 100 columns
 without colour, and its figures are kept beside the question's digest, so that a test can tell a report from a scenario
-or card that has changed since. Runs go to runs/, so that an interrupted command goes on with the seeds that are missing.
+or card that has changed since. Runs go to runs/, so that an interrupted command goes on with what is missing.
 """
 
 from __future__ import annotations
