@@ -1,4 +1,4 @@
-"""The one training loop: a generator of losses that never knows the family.
+"""The training loop: a generator of losses that never knows the family. (Stacks of MLPs have theirs in stack.py.)
 
 A family hands it ``loss(net, x, y, generator)``, a scalar whose randomness comes from the generator. Budgets are
 counted in images seen, as the papers do (Bertrand et al. 2023, arXiv 2310.00429), so that a larger training set
