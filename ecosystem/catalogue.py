@@ -25,6 +25,7 @@ from ecosystem.models.edm import EdmSampler
 from ecosystem.models.normalizing_flow import ChainSettings
 from ecosystem.models.unets import UNetSettings
 from ecosystem.models.vae import ConvolutionalSettings
+from ecosystem.rng import lent
 
 HEAD = """# Model cards
 
@@ -115,7 +116,7 @@ def parameters(card: Card) -> int:
     shape, classes = next(items for name, items in ITEMS.items() if name in card.name)
     # A U-Net of the papers' sizes is built without its numbers; zuko looks at some of its own.
     place = "meta" if isinstance(card.model.net, UNetSettings) else "cpu"
-    with torch.random.fork_rng(devices=[]), torch.device(place):
+    with lent(torch.device("cpu"), 0, "catalogue", card.name, 0), torch.device(place):
         return sum(p.numel() for p in card.model.build(shape, classes).parameters())
 
 
