@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 
 TABLE = Path(__file__).parent.parent / "reports" / "bench" / "README.md"
-SHOWN = []
+SHOWN, FILES = [], set()
 
 
 def show(what, value, limit):
     sys.stdout.write(f"\n{what:78s} {value:>20s}   (limit {limit})\n")
     SHOWN.append((what, value, limit))
+    FILES.add(sys._getframe(1).f_globals["__name__"])
 
 
 def by_turns(turns, **works):
@@ -62,6 +63,7 @@ def write():
                 f"- machine: {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread; "
                 f"{'GPU: ' + torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}",
                 f"- torch {torch.__version__}, Python {platform.python_version()}, {datetime.date.today().isoformat()}",
+                f"- of: {', '.join(f'tests/{name}.py' for name in sorted(FILES))}",
                 "",
                 "| what | measured | limit |",
                 "|---|---|---|",
