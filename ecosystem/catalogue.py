@@ -87,7 +87,7 @@ def _model(card: Card) -> tuple[str, str, str, str, str]:
         f"{first:,} ({then:,})"
         for first, then in (
             (train.budget_images, train.finetune_images),
-            (round(train.budget_images / train.batch), round(train.finetune_images / train.batch)),
+            (train.updates(train.budget_images), train.updates(train.finetune_images)),
         )
     )
     return _network(model), f"{parameters(card):,}", images, updates, _drawn(model)

@@ -155,7 +155,7 @@ class World(mesa.Model):
 
     def _retrain(self) -> Iteration[Progress | Job | Jobs, Any, None]:
         """All that train do so at once; whoever begins with the model of another takes it when that has one."""
-        adopting = [provider for provider in self.providers if provider.adopts]
+        adopting = [provider for provider in self.providers if provider.adopts is not None]
         yield from at_once(self._retrained(provider) for provider in self.providers if provider not in adopting)
         for provider in adopting:
             yield from self._retrained(provider)

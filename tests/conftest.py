@@ -4,6 +4,7 @@ import atexit
 import copy
 import gc
 import importlib.util
+import os
 from dataclasses import replace
 from functools import cache, wraps
 from pathlib import Path
@@ -31,9 +32,11 @@ def pytest_configure(config):
 
 
 def pytest_sessionfinish():
-    from turns import write
+    """Only where a table is wanted: the module imports torch, which xdist's own process does without."""
+    if os.environ.get("ECOSYSTEM_WRITE_BENCH") == "1":
+        from turns import write
 
-    write()
+        write()
 
 
 def pytest_pycollect_makemodule():

@@ -283,3 +283,12 @@ def test_who_makes_a_stack():
     assert not rows.samples_in_blocks
     adaptive = replace(model, family=rows)
     assert type(model).sample_stack([model, adaptive], [torch.zeros(1)] * 2, [torch.zeros(1, 2)] * 2) is None
+
+
+def test_whoever_is_told_of_an_update_may_train_something_else():
+    """A training that is suspended holds nothing of torch's: gradients are on between its updates."""
+    family = FAMILIES[0]
+    training = family.fit(data(0), None, Streams(0, "lab", 0))
+    next(training)
+    assert torch.is_grad_enabled()
+    training.close()

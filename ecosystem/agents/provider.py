@@ -178,9 +178,12 @@ class Provider(mesa.Agent):
         return self.generator is not None and self.stopped is None and self.settings is not None
 
     @property
-    def adopts(self) -> bool:
-        """Whether it is to begin with the model of another provider, and has not yet."""
-        return self.generation < 0 and self.settings is not None and self.settings.weights_of is not None
+    def adopts(self) -> Provider | None:
+        """The provider whose model it is to begin with, and has not yet."""
+        world: World = self.model
+        if self.generation >= 0 or self.settings is None or self.settings.weights_of is None:
+            return None
+        return world.provider(self.settings.weights_of)
 
     def retrain(self) -> Iteration[Job, Any, None]:
         """Phase 3: the next generation, if one is due. An error stops this provider and leaves the world alive."""
@@ -188,8 +191,8 @@ class Provider(mesa.Agent):
         settings = self.settings
         if self.stopped or settings is None or not self._due(settings, world.round):
             return
-        if self.generation < 0 and settings.weights_of is not None:
-            self._adopt(world.provider(settings.weights_of))
+        if (other := self.adopts) is not None:
+            self._adopt(other)
             return
         try:
             yield from self._train(world, settings)
@@ -198,9 +201,8 @@ class Provider(mesa.Agent):
 
     def _due(self, settings: ProviderSettings, round: int) -> bool:
         """Generation 0 is trained as soon as it can be."""
-        world: World = self.model
-        if self.generation < 0 and settings.weights_of is not None:
-            return world.provider(settings.weights_of).serves
+        if (other := self.adopts) is not None:
+            return other.serves
         if self.generation < 0:
             return settings.distil is None or len(self._private(settings)) > 0
         return round % settings.retrain.every == 0

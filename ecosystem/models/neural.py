@@ -165,7 +165,7 @@ class ScoreFamily(NeuralFamily):
     @property
     def samples_in_blocks(self) -> bool:
         """Whether its models are sampled by stack.py."""
-        return isinstance(self.net, MLPSettings) and self.train.precision != "bfloat16"
+        return stack.samples(self.net, self.train)
 
     def fit(
         self,

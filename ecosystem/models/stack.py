@@ -35,6 +35,7 @@ from ecosystem.models.train import (
     adam_state,
     decay,
     diverged,
+    half_cosine,
     mirrored,
 )
 
@@ -62,10 +63,14 @@ def kind(data: TrainingSet, saved: Saved | None) -> Hashable:
     return data.shape, data.classes, data.x.dtype, data.x.device, _first(saved)
 
 
+def samples(net: NetSettings, settings: TrainSettings) -> bool:
+    """Whether models are sampled as stacks: MLPs in 32 bits."""
+    return isinstance(net, MLPSettings) and settings.precision != "bfloat16"
+
+
 def takes(net: NetSettings, settings: TrainSettings) -> bool:
-    """Whether trainings make stacks: of MLPs, in this process, in 32 bits, without a compiler."""
-    alone = settings.processes == 1 and settings.compile == "none"
-    return isinstance(net, MLPSettings) and alone and settings.precision != "bfloat16"
+    """Whether trainings make stacks: of such models, in this process, without a compiler."""
+    return samples(net, settings) and settings.processes == 1 and settings.compile == "none"
 
 
 def _first(saved: Saved | None) -> int:
@@ -80,33 +85,27 @@ def train(
 
     Yields a member's number with how far it is. Returns the error of each that diverged, None of the others.
     """
-    updates = max(1, round(budget_images / family.train.batch))
+    updates = family.train.updates(budget_images)
     size = _at_once(members[0].state.net, filled(family.train.batch), learns=True)
     blocks = [_Training(family, members[i : i + size]) for i in range(0, len(members), size)]
     errors: list[TrainingError | None] = [None] * len(members)
     done = _first(members[0].saved) - 1
-    with torch.no_grad():
-        while done < updates and not all(errors):
-            until = min(updates, done - done % REPORT_EVERY + REPORT_EVERY)
-            rates = [_rate(lr, update / updates) for update in range(done + 1, until + 1)]
-            losses = [loss for block in blocks for loss in block.updates(rates)]
-            done = until
-            for number, loss in enumerate(losses):
-                if errors[number] is None and not math.isfinite(loss):
-                    errors[number] = diverged(loss, done)
-                if errors[number] is None:
-                    block, place = blocks[number // size], number % size
-                    save = partial(block.saved, place, done) if done < updates else None
-                    yield number, Update(done, updates, loss, save)
-        for number, error in enumerate(errors):
-            if error is None:
-                blocks[number // size].written(number % size)
+    while done < updates and not all(errors):
+        until = min(updates, done - done % REPORT_EVERY + REPORT_EVERY)
+        rates = [half_cosine(lr, math.pi * (update / updates)) for update in range(done + 1, until + 1)]
+        losses = [loss for block in blocks for loss in block.updates(rates)]
+        done = until
+        for number, loss in enumerate(losses):
+            if errors[number] is None and not math.isfinite(loss):
+                errors[number] = diverged(loss, done)
+            if errors[number] is None:
+                block, place = blocks[number // size], number % size
+                save = partial(block.saved, place, done) if done < updates else None
+                yield number, Update(done, updates, loss, save)
+    for number, error in enumerate(errors):
+        if error is None:
+            blocks[number // size].written(number % size)
     return errors
-
-
-def _rate(lr: tuple[float, float], share: float) -> float:
-    """The learning rate where a share of the training is done."""
-    return lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * share))
 
 
 def _at_once(net: nn.Module, rows: int, learns: bool) -> int:
@@ -144,6 +143,7 @@ class _Training:
             if member.saved:
                 batches.restore(member.saved)
 
+    @torch.no_grad()  # here, and not around the yields above: whoever is told of an update may train something else
     def updates(self, lr: Sequence[float]) -> list[float]:
         """Advance all members by a batch at each of these learning rates; their losses of the last."""
         for rate in lr:

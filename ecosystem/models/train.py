@@ -62,6 +62,10 @@ class TrainSettings(Settings):
                 f"processes: {self.processes} share a batch of {self.batch}, so that some have nothing to do"
             )
 
+    def updates(self, images: int) -> int:
+        """In how many a training sees so many images, about."""
+        return max(1, round(images / self.batch))
+
 
 @dataclass
 class TrainState:
@@ -149,7 +153,7 @@ def train(
 
     ``saved``, from an update of the same training: go on behind it, bit for bit as if it had not been left.
     """
-    updates = max(1, round(budget_images / settings.batch))
+    updates = settings.updates(budget_images)
     x = data.x if data.x.dtype == torch.uint8 else to_model(data.x)
     optimiser = _adam(state.net, state.optimiser)
     parameters: list[Tensor] = list(state.net.parameters())
@@ -164,7 +168,7 @@ def train(
             images = to_model(x.index_select(0, index))  # `x[index]` took twenty times as long
             if settings.mirror:
                 images = mirrored(images, generator)
-            _set_lr(optimiser, lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(math.pi * update / updates)))
+            _set_lr(optimiser, half_cosine(lr, math.pi * update / updates))
             value = gradients.of(images, data.y.index_select(0, index), update)
             nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimiser.step()
@@ -175,6 +179,11 @@ def train(
                 save = partial(_within, state, optimiser, batches, update) if update < updates else None
                 yield Update(update, updates, _finite(value, update), save, gradients.parts)
     state.optimiser = optimiser.state_dict()
+
+
+def half_cosine(lr: tuple[float, float], angle: float) -> float:
+    """The learning rate, from lr[0] at 0 to lr[1] at pi."""
+    return lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(angle))
 
 
 def decay(settings: TrainSettings, updates: int) -> float:
