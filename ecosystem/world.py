@@ -112,6 +112,7 @@ class World(mesa.Model):
         self.told: dict[str, dict[str, float]] = {}  # this round, of agents, by name
         self.measured: dict[str, float] = {}  # this round, of the web
         self.seen: coevolution.Round | None = None  # this round, where co-evolution is measured
+        self._admissions: dict[str, np.random.Generator] = {}  # of this round, by who publishes
         self.measurements: dict[str, Measurement] = {}
         self.resumed: dict[str, Trained | Saved] = {}  # by provider: trainings of the open round from a checkpoint
         scenario = self.settings
@@ -137,6 +138,7 @@ class World(mesa.Model):
         self.measurements, self.told, self.measured = {}, {}, {}
         self._samples: dict[str, NDArray[Any]] = {}  # of the models that are measured this round
         self.seen = self._eyes() if self.settings.coevolution else None
+        self._admissions.clear()
         yield self._about("publish")
         yield from creator.publish(self)
         yield self._about("crawl")
@@ -447,7 +449,8 @@ class World(mesa.Model):
         if isinstance(policy, AdmitAll | None):
             return None
         strict = policy.strict(len(self.links), self.seed)
-        rng = stream(self.seed, who, "admission", self.round)
+        # What somebody publishes in several parts is admitted by one stream.
+        rng = self._admissions.setdefault(who, stream(self.seed, who, "admission", self.round))
         carried = np.broadcast_to(marks, len(site)).astype(np.uint8)
         admitted, seen = policy.admit(np.full(len(site), synthetic), carried, site, strict, rng)
         before = self.told.get(who, {}).get("refused", 0.0)

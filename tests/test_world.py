@@ -15,6 +15,7 @@ from numpy.testing import assert_array_equal
 from scipy import stats
 
 from ecosystem import scenarios, world
+from ecosystem.agents import user
 from ecosystem.agents.creator import Creator
 from ecosystem.agents.provider import Provider
 from ecosystem.agents.scraper import Scraper
@@ -246,6 +247,37 @@ def test_one_more_user_changes_nobody_elses_pages(candidates):
     more.step()
     assert len(of_round(more, 0)) == len(of_round(few, 0)) + 2
     assert_same_pages(pages(few), pages(more, slice(len(few.corpus))))
+
+
+IN_BLOCKS = {
+    "one provider": {},
+    "one image": {"k": 1},
+    "none published": {"publish": "none"},
+    "all published": {"publish": "all"},
+    "some published": {"publish_share": 0.5},
+    "across providers": {"candidates": "across-providers"},
+    "a market": {"provider_choice": {"switching_cost": 0.2}},
+    "moving prompts": {"prompts": {"kind": "drifting", "rate": 0.4}},
+    "a moving taste": {"taste_drift": 0.3},
+    "an adversary": {"adversary": {"share": 0.4}},
+}
+
+
+@pytest.mark.parametrize("policy", IN_BLOCKS)
+def test_where_a_block_of_ballots_ends_changes_nothing(policy, monkeypatch):
+    """Not one bit of the pages, on sites that refuse some of them."""
+    crowd = CROWD | {"reward": TASTE} | IN_BLOCKS[policy]
+    admission = {"kind": "refuse-flagged", "tpr": 0.6, "fpr": 0.2}
+    worlds = []
+    for images in (user.BLOCK, 21):  # seven ballots at once, or 21, which are no whole number of users
+        monkeypatch.setattr(user, "BLOCK", images)
+        a_world = new_world(users=[crowd], providers=[LAB, RIVAL], web={"sites": {"count": 9}, "admission": admission})
+        records = [json.loads(line)["providers"] for line in lines(a_world)]
+        votes = [lab["vote_share"] for record in records for lab in record.values()]
+        worlds.append((votes, pages(a_world)))
+    (votes, whole), (votes_in_blocks, in_blocks) = worlds
+    assert_same_pages(whole, in_blocks)
+    assert votes == votes_in_blocks
 
 
 @pytest.mark.parametrize("place", ["before", "after"])

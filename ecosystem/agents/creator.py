@@ -132,7 +132,7 @@ def _publish_adopted(world: World, group: CreatorSettings, author: Ints) -> Iter
     classes, pages = world.humans.classes, len(author)
     label = (streams.numpy("adopted prompts").random(pages) * classes).astype(np.int64)
     which = (streams.numpy("adopted providers").random(pages) * len(serving)).astype(np.int64)
-    images = yield from candidates(world, serving, which[:, None], label, streams, "adopted noise")
+    images = yield from candidates(world, serving, which[:, None], label, streams.numpy, "adopted noise")
     ids, homes = world.addresses(Creator, group.name)
     world.publish_made(
         images[:, 0],

@@ -8,8 +8,10 @@ arrays of the world (``World.memory``): never changed, only replaced.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Generator as Iteration
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import mesa
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Named = Callable[[str], np.random.Generator]
+
+BLOCK = (
+    1 << 17
+)  # images that are shown and voted on at once: new memory for all of a million ballots costs as much again
 
 
 @dataclass(frozen=True)
@@ -92,53 +99,75 @@ def ask(world: World) -> Iteration[Draw | Jobs, Any, None]:
 
 
 def _ballots(world: World, group: UserSettings) -> Iteration[Draw | Jobs, Any, None]:
+    """A group's ballots, in blocks of rows, unless what was shown is measured as a whole.
+
+    The streams run on from block to block, so that what is drawn does not depend on where a block ends.
+    """
     asked = group.providers or tuple(provider.name for provider in world.providers)
     serving = [p for p in world.providers if p.serves and p.name in asked]
     if not serving:
         return
     streams = Streams(world.seed, group.name, world.round)
-    prompts = _prompts(world, group, streams)
-    server = _servers(world, group, serving, streams)
-    images = yield from candidates(world, serving, server, prompts, streams)
-    rewards = _rewards(world, group, images)
-    winner = _vote(world, group, images, rewards, streams)
-    world.count_votes(serving, server, winner)
-    ballot = np.arange(len(winner))
-    won = None if rewards is None else _picked(rewards, ballot, winner)
-    if group.provider_choice is not None and won is not None:
-        _remember(world, group, group.provider_choice, serving, server, won)
-    if world.seen is not None:
-        maker = np.array([world.number(p.name) for p in serving])[server]
-        published = (1.0 if group.publish_share is None else group.publish_share) * (group.publish == "winner")
-        known = None if rewards is None else (taste(world, group), rewards)
-        world.seen.see(group.name, images, prompts, maker, winner, known, published)
+    named = cache(streams.numpy)
+    interest = _interest(world, group)
+    choice = group.provider_choice
+    of_users = None if choice is None else _chosen(world, group, choice, serving, streams)
+    won, drift = [], []
+    size = group.ballots if world.seen is not None else max(1, BLOCK // group.k)
+    for start in range(0, group.ballots, size):
+        ballots = np.arange(start, min(start + size, group.ballots))
+        prompts = _prompts(interest, len(ballots), world.humans.classes, named)
+        server = _servers(group, len(serving), of_users, ballots, named)
+        images = yield from candidates(world, serving, server, prompts, named)
+        rewards = _rewards(world, group, images)
+        winner = _vote(world, group, images, rewards, named)
+        world.count_votes(serving, server, winner)
+        if choice is not None and rewards is not None:
+            won.append(_picked(rewards, winner))
+        if world.seen is not None:
+            maker = np.array([world.number(p.name) for p in serving])[server]
+            published = (1.0 if group.publish_share is None else group.publish_share) * (group.publish == "winner")
+            known = None if rewards is None else (taste(world, group), rewards)
+            world.seen.see(group.name, images, prompts, maker, winner, known, published)
+        if group.taste_drift:
+            drift.append(_seen(world, group, _picked(images, winner)))
+        _publish(world, group, serving, server, prompts, images, winner, ballots, named)
+    if choice is not None and of_users is not None and won:
+        _remember(world, group, choice, serving, of_users, np.concatenate(won))
     if group.taste_drift:
-        _drift(world, group, _picked(images, ballot, winner))
-    _publish(world, group, serving, server, prompts, images, winner, streams)
+        _drift(world, group, group.taste_drift, sum(drift, np.zeros(())) / group.ballots)
 
 
-def _prompts(world: World, group: UserSettings, streams: Streams) -> Ints:
-    """The class of each ballot, (ballots,)."""
-    classes = world.humans.classes
+def _interest(world: World, group: UserSettings) -> Floats | None:
+    """The share of each class among the prompts, (classes,); None: any is as likely."""
     if group.prompts is None:
-        return _drawn(streams, "prompts", (group.ballots, 1), classes)[:, 0]
-    shares = group.prompts.shares(classes)
+        return None
+    shares = group.prompts.shares(world.humans.classes)
     if isinstance(group.prompts, DriftingPrompts):
         shares = world.memory.get(group.name, {}).get("interest", shares)
         if (seen := world.classes_of_last_round()) is not None:
             shares = group.prompts.moved(shares, seen)
         world.remember(group.name, interest=shares)
-    return drawn(shares, streams.numpy("prompts").random(group.ballots))
+    return shares
 
 
-def _servers(world: World, group: UserSettings, serving: list[Provider], streams: Streams) -> Ints:
-    """Whose images stand in the slots of each ballot, (ballots, K), as positions among those who serve."""
-    shape = (group.ballots, group.k)
-    if group.provider_choice is not None:
-        asked = _chosen(world, group, group.provider_choice, serving, streams)
-        return np.broadcast_to(np.repeat(asked, group.prompts_per_round)[:, None], shape)
+def _prompts(interest: Floats | None, ballots: int, classes: int, named: Named) -> Ints:
+    """The class of each ballot, (ballots,)."""
+    if interest is None:
+        return _drawn(named, "prompts", (ballots, 1), classes)[:, 0]
+    return drawn(interest, named("prompts").random(ballots))
+
+
+def _servers(group: UserSettings, serving: int, of_users: Ints | None, ballots: Ints, named: Named) -> Ints:
+    """Whose images stand in the slots of these ballots, (ballots, K), as positions among those who serve.
+
+    ``of_users`` (count,): whom each user asks, where they choose.
+    """
+    shape = (len(ballots), group.k)
+    if of_users is not None:
+        return np.broadcast_to(of_users[ballots // group.prompts_per_round][:, None], shape)
     columns = 1 if group.candidates == "one-provider" else group.k
-    server = _drawn(streams, "providers", shape, len(serving), columns)
+    server = _drawn(named, "providers", shape, serving, columns)
     return server if columns == group.k else np.broadcast_to(server, shape)
 
 
@@ -170,35 +199,36 @@ def _remember(
     group: UserSettings,
     choice: ProviderChoice,
     serving: list[Provider],
-    server: Ints,
+    of_users: Ints,
     won: Floats,
 ) -> None:
-    """What the members experienced, ``won`` (ballots,) being the reward of each winner."""
+    """What the members experienced: of whom they asked (count,), and the reward of each winner (ballots,)."""
     known = _experience(world, group, choice)
-    asked = np.array([world.number(p.name) for p in serving])[server[:: group.prompts_per_round, 0]]
+    asked = np.array([world.number(p.name) for p in serving])[of_users]
     reward = won.reshape(group.count, group.prompts_per_round).mean(axis=1)
     world.remember(
         group.name, experienced=choice.remembered(known["experienced"], asked, reward), last=asked.astype(np.int64)
     )
 
 
-def _drawn(streams: Streams, what: str, shape: tuple[int, int], choices: int, columns: int = 1) -> Ints:
+def _drawn(named: Named, what: str, shape: tuple[int, int], choices: int, columns: int = 1) -> Ints:
     """The first columns of equally likely numbers below ``choices``; where there is one choice nothing is drawn."""
     if choices == 1:
         return np.zeros((shape[0], columns), dtype=np.int64)
-    return (streams.numpy(what).random(shape)[:, :columns] * choices).astype(np.int64)
+    return (named(what).random(shape)[:, :columns] * choices).astype(np.int64)
 
 
 def candidates(
-    world: World, serving: list[Provider], server: Ints, prompts: Ints, streams: Streams, noise: str = "noise"
+    world: World, serving: list[Provider], server: Ints, prompts: Ints, named: Named, noise: str = "noise"
 ) -> Iteration[Draw | Jobs, Any, NDArray[Any]]:
     """The images of all ballots, (ballots, K, ...), as they will stand on the web.
 
-    ``server`` (ballots, K) whose each is, as a position among those who serve; ``noise``: what its streams are named.
+    ``server`` (ballots, K) whose each is, as a position among those who serve; ``noise``: what their streams among the
+    ``named`` are called.
     """
     (ballots, k), shape = server.shape, world.humans.shape
     if len(serving) == 1:
-        stream = streams.numpy(f"{noise} of {serving[0].name}")
+        stream = named(f"{noise} of {serving[0].name}")
         x = yield serving[0].draw(prompts if k == 1 else np.repeat(prompts, k), stream)
         return to_web(x).reshape(ballots, k, *shape)
     asked = server[:, :1] if server.strides[1] == 0 else server  # a column, where all slots of a ballot are one's
@@ -206,7 +236,7 @@ def candidates(
     images = np.empty((asked.size, each, *shape), dtype=world.corpus.items.dtype)
     rows = [np.flatnonzero(asked == number) for number in range(len(serving))]
     found = yield tuple(
-        provider.draw(np.repeat(prompts[own // asked.shape[1]], each), streams.numpy(f"{noise} of {provider.name}"))
+        provider.draw(np.repeat(prompts[own // asked.shape[1]], each), named(f"{noise} of {provider.name}"))
         for provider, own in zip(serving, rows, strict=True)
     )
     for own, x in zip(rows, found, strict=True):
@@ -231,29 +261,37 @@ def taste(world: World, group: UserSettings) -> Reward | None:
     return group.reward.towards(now)
 
 
-def _drift(world: World, group: UserSettings, won: NDArray[Any]) -> None:
+def _seen(world: World, group: UserSettings, won: NDArray[Any]) -> Floats:
+    """The sum of phi(x) over what won, (weights,); 0 where there is no taste that could move."""
+    reward = taste(world, group)
+    if reward is None or isinstance(reward, FIXED):
+        return np.zeros(())
+    total: Floats = reward.seen(won, world.judge).sum(axis=0)
+    return total
+
+
+def _drift(world: World, group: UserSettings, beta: float, mean: Floats) -> None:
     """The taste moves towards what won: w' = (1 - beta) w + beta mean phi(x) (X. Wei et al., Co-evolving Human
     Preferences, 2026)."""
-    reward, beta = taste(world, group), group.taste_drift
-    if reward is None or isinstance(reward, FIXED) or beta is None:
-        return
-    world.remember(group.name, taste=(1 - beta) * reward.target() + beta * reward.seen(won, world.judge).mean(axis=0))
+    reward = taste(world, group)
+    if reward is not None and not isinstance(reward, FIXED):
+        world.remember(group.name, taste=(1 - beta) * reward.target() + beta * mean)
 
 
-def _vote(world: World, group: UserSettings, images: NDArray[Any], rewards: Floats | None, streams: Streams) -> Ints:
+def _vote(world: World, group: UserSettings, images: NDArray[Any], rewards: Floats | None, named: Named) -> Ints:
     """The winning slot of every ballot, (ballots,)."""
     ballots, k = images.shape[:2]
     if k == 1:
         return np.zeros(ballots, dtype=np.int64)
     judged = np.zeros((ballots, k)) if rewards is None else rewards
     if group.adversary is not None and group.adversary.share:
-        judged = _corrupted(world, group.adversary, images, judged, streams)
-    return group.choice.choose(judged, streams.numpy("choice").random((ballots, k)))
+        judged = _corrupted(world, group.adversary, images, judged, named)
+    return group.choice.choose(judged, named("choice").random((ballots, k)))
 
 
-def _corrupted(world: World, adversary: Adversary, images: NDArray[Any], rewards: Floats, streams: Streams) -> Floats:
+def _corrupted(world: World, adversary: Adversary, images: NDArray[Any], rewards: Floats, named: Named) -> Floats:
     """The rewards (ballots, K) by which votes are cast, some of them an adversary's."""
-    theirs = streams.numpy("adversary").random(len(images)) < adversary.share
+    theirs = named("adversary").random(len(images)) < adversary.share
     judged = rewards.copy()
     if adversary.reward is None:
         judged[theirs] = -rewards[theirs]
@@ -270,35 +308,37 @@ def _publish(
     prompts: Ints,
     images: NDArray[Any],
     winner: Ints,
-    streams: Streams,
+    ballots: Ints,
+    named: Named,
 ) -> None:
+    """What comes of these ballots, by their numbers in the group."""
     if group.publish == "none":
         return
-    ballots, k = server.shape
-    ballot = np.arange(ballots)
-    if group.publish_share is not None and group.publish_share < 1:
-        ballot = ballot[streams.numpy("publishing").random(ballots) < group.publish_share]
+    k, share = group.k, group.publish_share
+    kept = slice(None) if share is None or share == 1 else named("publishing").random(len(ballots)) < share
+    author = ballots[kept] // group.prompts_per_round
     if group.publish == "winner":
-        rows, slots = ballot, winner[ballot]
+        items, which, label = _picked(images, winner, kept), _picked(server, winner, kept), prompts[kept]
     else:
-        rows, slots = np.repeat(ballot, k), np.tile(np.arange(k), len(ballot))
+        items, which = images[kept].reshape(-1, *images.shape[2:]), server[kept].reshape(-1)
+        author, label = np.repeat(author, k), np.repeat(prompts[kept], k)
     ids, homes = world.addresses(User, group.name)
-    author = rows // group.prompts_per_round
     world.publish_made(
-        images[:, 0] if k == 1 and len(rows) == ballots else _picked(images, rows, slots),
-        label=prompts[rows],
+        items,
+        label=label,
         site=homes[author],
         author=ids[author],
         makers=serving,
-        which=_picked(server, rows, slots),
+        which=which,
         who=group.name,
     )
 
 
-def _picked(of_slots: NDArray[Any], ballot: Ints, slot: Ints) -> NDArray[Any]:
-    """What (ballots, K, ...) holds of one slot of each of these ballots, (N, ...)."""
+def _picked(of_slots: NDArray[Any], slot: Ints, kept: slice | NDArray[np.bool_] = slice(None)) -> NDArray[Any]:
+    """What (ballots, K, ...) holds of each ballot's slot (ballots,), of those ballots that are kept, (N, ...)."""
     ballots, k = of_slots.shape[:2]
-    if of_slots.strides[1] == 0:  # all slots of a ballot have the same
-        return np.take(of_slots[:, 0], ballot, axis=0)
-    found: NDArray[Any] = np.take(of_slots.reshape(ballots * k, *of_slots.shape[2:]), ballot * k + slot, axis=0)
+    if k == 1 or of_slots.strides[1] == 0:  # all slots of a ballot have the same
+        return of_slots[:, 0][kept]
+    rows = np.arange(0, ballots * k, k) + slot
+    found: NDArray[Any] = np.take(of_slots.reshape(ballots * k, *of_slots.shape[2:]), rows[kept], axis=0)
     return found
