@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from ecosystem.errors import ScenarioError
 
@@ -42,3 +42,11 @@ def set_up(device: str = "auto") -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise ScenarioError("device: cuda was asked for, but torch sees none here. Use `--set device=auto`.")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def kernels() -> str:
+    """What OpenBLAS multiplies NumPy's arrays with, such as `SkylakeX`: another processor's kernels round differently.
+
+    "" where NumPy was built with another library, which does not say it.
+    """
+    return ", ".join(sorted({library["architecture"] for library in threadpool_info() if "architecture" in library}))

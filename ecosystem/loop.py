@@ -460,6 +460,7 @@ def _manifest(world: World) -> dict[str, Any]:
         "device_name": device,
         **({"devices": devices} if len(devices := _devices(world)) > 1 else {}),
         "threads": torch.get_num_threads(),
+        "blas": compute.kernels(),
         "commit": _commit(),
         "machine": platform.platform(),
         "python": platform.python_version(),
@@ -484,7 +485,7 @@ def _differs(then: dict[str, Any], now: dict[str, Any]) -> str:
     """What of a machine may change the bits of a result; "" where nothing did."""
     told = [
         f"{name} {then.get(name)} then, {now[name]} now"
-        for name in ("device", "device_name", "threads")
+        for name in ("device", "device_name", "threads", "blas")
         if then.get(name) != now[name]
     ]
     before, after = then.get("weights") or {}, now.get("weights") or {}

@@ -55,10 +55,11 @@ def keep(run: Run, folder: Path) -> None:
 
 def _manifest(seeds: Sequence[SeedRecord]) -> dict[str, Any]:
     """What made it, and how long it took."""
-    kept = ("device", "threads", "python", "versions")
+    kept = ("device", "threads", "blas", "python", "versions")
     manifest = seeds[0].manifest()
     seconds = sum(seed.seconds for seed in seeds)
-    return {**{name: manifest[name] for name in kept}, "seeds": len(seeds), "seconds": round(seconds, 1)}
+    told = {name: manifest[name] for name in kept if name in manifest}
+    return told | {"seeds": len(seeds), "seconds": round(seconds, 1)}
 
 
 def text(run: Run) -> str:

@@ -187,10 +187,12 @@ def test_of_another_machine_it_is_said_and_gone_on(left):
     asked, folder = left
     path = folder / "seed-0" / "manifest.json"
     manifest = records.read_json(path)
-    records.write_json(path, {**manifest, "threads": 64, "versions": {**manifest["versions"], "torch": "0.1"}})
+    other = {"threads": 64, "blas": "Atom"}
+    records.write_json(path, {**manifest, **other, "versions": {**manifest["versions"], "torch": "0.1"}})
     told = list(loop.run(asked, [0], folder))
     text = next(event.text for event in told if event.kind == "warning")
-    assert "bits may differ: threads 64 then, 1 now; torch 0.1 then" in text
+    now = manifest["blas"]
+    assert f"bits may differ: threads 64 then, 1 now; blas Atom then, {now} now; torch 0.1 then" in text
     assert [event.round for event in told if event.kind == "resumed"] == [3]
 
 
