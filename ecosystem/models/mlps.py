@@ -89,6 +89,7 @@ class MLPs:
         self._h = [self._values(self.width) for _ in range(1 + (self.depth if learns else 0))]
         self._a, self._sa, self._u, self._su = ([self._values(self.width) for _ in range(kept)] for _ in range(4))
         self._enter = product(self.x, p["enter.weight"].mT, self._h[0])
+        self._sines = sines(self._angles, self._waves)
         self._time = product(self._waves, p["time.weight"].mT, self._condition)
         self._leave = product(self._last, p["leave.weight"].mT, self._out)
         self._blocks: list[_Block] = []
@@ -139,7 +140,6 @@ class MLPs:
         self._learn("leave", self.slope)
         self._back["leave"]()
         _silu_backward(ds, self._h[self.depth], grad_input=dh)
-        dc.zero_()
         for block in reversed(range(self.depth)):
             inner, outer = f"blocks.{block}.inner", f"blocks.{block}.outer"
             self._learn(outer, dh)
@@ -148,7 +148,10 @@ class MLPs:
             self._learn(inner, da)
             self._back[inner]()
             _silu_backward(ds, self._a[block], grad_input=da)
-            dc.add_(da)
+            if block == self.depth - 1:
+                dc.copy_(da)
+            else:
+                dc.add_(da)
             dh.add_(da)
         self._learn("enter", dh)
         self._gradients["enter.weight"].copy_(self._turned.mT)
@@ -185,8 +188,7 @@ class MLPs:
         p, bias = self.parameters, self.parameters["time.bias"].unsqueeze(1)
         if everywhere is None:
             torch.mul(self.times.unsqueeze(2), self.frequencies, out=self._angles)
-            torch.sin(self._angles, out=self._waves[..., :FREQUENCIES])
-            torch.cos(self._angles, out=self._waves[..., FREQUENCIES:])
+            self._sines()
             self._time()
             told = self._condition.add_(bias)
         else:
@@ -233,3 +235,15 @@ def product(a: Tensor, b: Tensor, out: Tensor) -> Product:
     if out.device.type != "cpu":
         return partial(torch.bmm, a, b, out=out)
     return partial(np.matmul, a.numpy(), b.numpy(), out=out.numpy())
+
+
+def sines(angles: Tensor, out: Tensor) -> Product:
+    """To be called: the sines of angles (S, m, F) and behind them their cosines, into ``out`` (S, m, 2 F).
+
+    NumPy's take a third of the time of torch's.
+    """
+    count = angles.shape[-1]
+    sine, cosine = out[..., :count], out[..., count:]
+    if out.device.type != "cpu":
+        return lambda: (torch.sin(angles, out=sine), torch.cos(angles, out=cosine))
+    return lambda: (np.sin(angles.numpy(), out=sine.numpy()), np.cos(angles.numpy(), out=cosine.numpy()))

@@ -147,16 +147,16 @@ class _Training:
     def updates(self, lr: Sequence[float]) -> list[float]:
         """Advance all members by a batch at each of these learning rates; their losses of the last."""
         for rate in lr:
-            losses = self.update(rate)
-        found: list[float] = losses.tolist()
-        return found
+            self.update(rate)
+        scale = 2 / (self.settings.batch * self.nets.size)
+        losses: list[float] = (self.nets.slope.flatten(1).square().sum(1) / (2 * scale)).tolist()
+        return losses
 
-    def update(self, lr: float) -> Tensor:
-        """Advance all members by one batch; their losses (S,)."""
+    def update(self, lr: float) -> None:
+        """Advance all members by one batch."""
         batch, nets = self.settings.batch, self.nets
         target = self._draw()
         error = torch.sub(nets.forward()[:, :batch], target, out=nets.slope[:, :batch])
-        losses = error.flatten(1).square().mean(1)
         error.mul_(2 / (batch * nets.size))
         nets.backward()
         norm = torch.linalg.vector_norm(nets.gradient, dim=1, keepdim=True)
@@ -182,7 +182,6 @@ class _Training:
         weights = [1 - decay(self.settings, done) for done in self.done]
         weight = torch.tensor(weights, dtype=self.theta.dtype, device=self.theta.device)
         self.averages.lerp_(self.theta, weight[:, None])
-        return losses
 
     def saved(self, number: int, update: int) -> Saved:
         """All that a member's training goes on from behind an update."""
@@ -216,7 +215,9 @@ class _Training:
             x = to_model(self.x[number].index_select(0, index))
             if self.settings.mirror:
                 x = mirrored(x, member.generator)
-            y = torch.index_select(member.data.y, 0, index, out=self.nets.labels[number, :batch])
+            y = self.nets.labels[number, :batch]
+            if self.nets.classes > 1:
+                torch.index_select(member.data.y, 0, index, out=y)
             items.append(x)
             drawn.append(self.family.draws(x, y, member.generator))
         rows = [torch.cat(list(parts)) for parts in (items, *zip(*drawn, strict=True))]
