@@ -160,10 +160,11 @@ class Evaluator:
         return replace(sample, named=self._features.of_humans(items.x)) if self._features and len(items) else sample
 
     def _items(self, x: NDArray[Any], y: Ints, judge: Classifier | None) -> Sample:
+        features = judge.features(x) if judge else None
         return Sample(
             x=as_vectors(x),
-            features=judge.features(x) if judge and self._features is None else None,
-            labels=judge.probabilities(x).argmax(axis=1) if judge else None,
+            features=features if self._features is None else None,
+            labels=judge.labels_of(features) if judge and features is not None else None,
             y=y,
             reward=None,
             distribution=self._humans.distribution,

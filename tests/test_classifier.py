@@ -47,6 +47,13 @@ def test_shapes_types_and_ranges(classifier: Classifier, digits: Humans) -> None
     assert classifier.features(x[:0]).shape == (0, 64)
 
 
+def test_what_it_calls_an_image_is_its_most_probable_class(classifier: Classifier, digits: Humans) -> None:
+    x = digits.held_out().x
+    found = classifier.labels_of(classifier.features(x))
+    np.testing.assert_array_equal(found, classifier.probabilities(x).argmax(axis=1))
+    assert len(set(found.tolist())) == 10
+
+
 def test_bytes_and_floats_and_tensors_are_the_same_images(classifier: Classifier, digits: Humans) -> None:
     x = digits.held_out().x[:20]
     floats = x.astype(np.float64) / 127.5 - 1.0

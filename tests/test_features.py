@@ -565,8 +565,8 @@ def test_the_classifier_s_features_are_for_all_metrics_alike(monkeypatch: pytest
         def features(self, x: NDArray[Any]) -> Floats:
             return x.reshape(len(x), -1)[:, ::7].astype(np.float64)
 
-        def probabilities(self, x: NDArray[Any]) -> Floats:
-            return np.full((len(x), 10), 0.1)
+        def labels_of(self, features: Floats) -> NDArray[np.int64]:
+            return np.zeros(len(features), dtype=np.int64)
 
     monkeypatch.setattr(world_module, "classifier", lambda source, device: Pixels())
     digits = IMAGES | {"humans": {"source": "digits", "held_out": 60}, "metrics": ["frechet", "precision"]}

@@ -488,6 +488,9 @@ class Judge:
         self.asked += len(x) if len(x) == 60 else 0
         return np.full((len(x), 10), 0.1)
 
+    def labels_of(self, features):
+        return np.zeros(len(features), dtype=np.int64)
+
 
 def test_a_reward_that_an_event_brings_finds_its_classifier(monkeypatch):
     judge = Judge()

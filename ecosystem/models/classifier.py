@@ -66,7 +66,7 @@ class Net(nn.Module):
         (fan_in, height, width), layers = shape, list[nn.Module]()
         for fan_out, pool in zip(plan.channels, plan.pooling, strict=True):
             # Pooling first, so that what follows has a quarter of the work.
-            layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1), nn.MaxPool2d(pool)]
+            layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1), nn.MaxPool2d(pool) if pool > 1 else nn.Identity()]
             layers += [nn.GroupNorm(4, fan_out), nn.ReLU()]
             fan_in, height, width = fan_out, height // pool, width // pool
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(fan_in * height * width, 64), nn.ReLU())
@@ -101,6 +101,11 @@ class Classifier:
     def probabilities(self, x: NDArray[Any] | Tensor) -> NDArray[np.float64]:
         """p(class | x), (N, classes)."""
         return _in_blocks(lambda some: _logits(self.net, some).double().softmax(dim=1), x, self.device, self.block)
+
+    def labels_of(self, features: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The most probable class of images with these features, (N,): most of the work is in the features."""
+        found: NDArray[np.int64] = _in_blocks(self.net.head, features, self.device, self.block).argmax(axis=1)
+        return found
 
 
 def train_classifier(humans: Humans, device: torch.device) -> Classifier:

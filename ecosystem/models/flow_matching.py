@@ -17,9 +17,9 @@ batch, which is the same estimator with a smaller minibatch; README says what th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from ecosystem.models.neural import Regression, ScoreFamily
 from ecosystem.models.ode import OdeSampler, Sampler
 from ecosystem.settings import Positive
 
-SMALL = 2048  # costs, up to which it is dearer to prepare the solver's work than to let it do it
+SMALL = 32  # pairs, up to which it is dearer to prepare the solver's work than to let it do it
 
 
 @dataclass(frozen=True)
@@ -64,38 +64,38 @@ def pair(z: Tensor, x: Tensor, y: Tensor, size: int | None = None) -> Tensor:
 
     ``size``: within parts of a class of at most so many; None is all of them in the batch.
     """
+    labels = y.cpu().numpy()
+    order = np.argsort(labels, kind="stable")
+    rows = torch.from_numpy(order).to(x.device)
     # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, and only the last term depends on who is paired with whom.
     with torch.autocast(x.device.type, enabled=False):  # NumPy knows no bfloat16, and partners are told by small parts
-        gain = (x.flatten(1) @ z.flatten(1).T).cpu().numpy()
+        gain = (x.flatten(1)[rows] @ z.flatten(1)[rows].T).cpu().numpy()
     if not np.isfinite(gain).all():
         return torch.arange(len(x), device=z.device)  # nothing to pair; the loss will say what is wrong
-    permutation = np.arange(len(x))
-    for parts in _parts(y.cpu().numpy(), size or len(x)):
-        costs = -gain[parts[:, :, None], parts[:, None, :]].astype(np.float64)
-        for part, columns in zip(parts, _assigned(costs), strict=True):
-            permutation[part] = part[columns]
+    partner = np.empty_like(order)
+    for part in _parts(np.bincount(labels).tolist(), size or len(x)):
+        partner[part] = order[part][_assigned(gain[part, part])]
+    permutation = np.empty_like(order)
+    permutation[order] = partner
     return torch.from_numpy(permutation).to(z.device)
 
 
-def _parts(labels: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """The rows of each class in parts of at most ``size``, those of one length together, (parts, length)."""
-    order = np.argsort(labels, kind="stable")
-    parts: dict[int, list[NDArray[np.int64]]] = {}
-    for of_class in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
-        for start in range(0, len(of_class), size):
-            part = of_class[start : start + size]
-            parts.setdefault(len(part), []).append(part)
-    for alike in parts.values():
-        yield np.stack(alike)
+def _parts(counts: Sequence[int], size: int) -> Iterator[slice]:
+    """The parts of at most ``size`` of classes of so many, one class behind the other."""
+    start = 0
+    for count in counts:
+        yield from (slice(at, min(at + size, start + count)) for at in range(start, start + count, size))
+        start += count
 
 
-def _assigned(costs: NDArray[np.float64]) -> Iterator[NDArray[np.int64]]:
-    """For each of (parts, n, n) the column of each row, (n,), at the least sum. The costs are written into."""
+def _assigned(gain: NDArray[Any]) -> NDArray[np.int64]:
+    """The column of each row, at the greatest sum."""
     from scipy.optimize import linear_sum_assignment  # late: importing it takes most of a second
 
-    if costs.size > SMALL:
-        # What is taken from a column or a row moves no optimum, and spares the solver much of its search.
-        costs -= costs.min(axis=1, keepdims=True)
-        costs -= costs.min(axis=2, keepdims=True)
-    for cost in costs:
-        yield linear_sum_assignment(cost)[1]
+    if len(gain) > SMALL:
+        # What is taken from a column or a row moves no optimum, and spares the solver most of its search.
+        gain = gain.astype(np.float64)
+        gain -= gain.max(0)
+        gain -= gain.max(1)[:, None]
+    columns: NDArray[np.int64] = linear_sum_assignment(gain, maximize=True)[1]
+    return columns
