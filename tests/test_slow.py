@@ -46,9 +46,7 @@ def test_real_images_through_a_unet(source, unpacked, tmp_path):
 )
 def test_the_loops_of_the_papers_on_images_run(name, unpacked, tmp_path):
     """Two generations of each, with little of everything: the labs part, and those with one network began as one."""
-    path = Path(__file__).parent / "images" / f"{name}.yaml"
-    shipped = Path(__file__).parents[1] / "scenarios" / path.name
-    text = (shipped if shipped.exists() else path).read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "scenarios" / f"{name}.yaml").read_text(encoding="utf-8")
     known = scenarios.from_text(text)
     little = {f"users.{group.name}.count": 20 for group in known.users}
     little |= {f"providers.{lab.name}.retrain.budget_images": 320 for lab in known.providers}
