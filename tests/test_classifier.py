@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 
 from ecosystem.errors import DataError
 from ecosystem.humans import Cifar10, Digits, Humans, Mnist, Ring8
@@ -81,6 +84,36 @@ def test_training_is_deterministic_and_leaves_the_global_generators_alone(monkey
         assert torch.equal(a, b)
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+
+
+def test_training_is_that_of_pytorch_s_own_optimiser_and_schedule(digits: Humans) -> None:
+    """Bit for bit, over the updates of a whole training."""
+    plan, items = replace(module.recipe(digits.shape), epochs=1), digits.pool(1000)
+    ours, plain = (module._initial(digits, plan) for _ in range(2))
+    losses = list(module.training(ours, items, plan, CPU))
+    optimiser = torch.optim.AdamW(plain.parameters(), weight_decay=0.01, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, total_steps=len(losses))
+    generator = torch_stream(CPU, 0, "classifier", "batches")
+    x, y = torch.from_numpy(items.x), torch.from_numpy(items.y)
+    for index, loss in zip(torch.split(torch.randperm(len(x), generator=generator), module.BATCH), losses, strict=True):
+        value = F.cross_entropy(plain(augment(in_range(x[index]), plan, generator)), y[index])
+        assert value.item() == loss
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        schedule.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), plain.parameters(), strict=True))
+
+
+def test_training_does_without_torch_s_compiler() -> None:
+    """Importing it takes as long as the training."""
+    code = (
+        "import sys, torch; from ecosystem.humans.digits import Digits; from ecosystem.models import classifier\n"
+        "humans = Digits(held_out=1700).open()\n"
+        "classifier.train_classifier(humans, torch.device('cpu'))\n"
+        "assert not {'torch._dynamo', 'sympy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_augmentation_shifts_and_mirrors_and_nothing_else() -> None:
