@@ -35,9 +35,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Named = Callable[[str], np.random.Generator]
 
-BLOCK = (
-    1 << 17
-)  # images that are shown and voted on at once: new memory for all of a million ballots costs as much again
+BLOCK = 1 << 17  # images shown and voted on at once; memory that is new costs as much as what is computed in it
 
 
 @dataclass(frozen=True)
