@@ -173,6 +173,7 @@ def _run_together(
     pace = Pace(scenario.checkpoint_minutes, len(records), every_round=scenario.checkpoint_keep is None)
     for record in records:
         yield Event("start", record.seed)
+        clock.enter("start")  # also of a process that has run something else before
         alive.append(Running(World(question, record.seed, devices[0], devices), record, len(records)))
     everyone = list(alive)
     try:

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from ecosystem import loop, scenarios
 from ecosystem.stopwatch import Stopwatch
 
 
@@ -38,3 +39,17 @@ def test_a_phase_that_ends_with_an_error_is_left(clock):
         clock.at[0] = 1.0
         raise ValueError("no")
     assert clock.enter("next") == "start"
+
+
+def test_a_world_is_made_in_the_phase_of_the_start_whatever_ran_before(monkeypatch, tiny, tmp_path):
+    """Else what it takes to be ready, a classifier to train, is told as the last phase of the seed before."""
+    phases, made = [], loop.World
+
+    def tells(*arguments):
+        phases.append(loop.clock._phase)
+        return made(*arguments)
+
+    monkeypatch.setattr(loop, "World", tells)
+    loop.clock.enter("measure")
+    list(loop.run(scenarios.load(str(tiny())), [0, 1], tmp_path / "run"))
+    assert phases == ["start", "start"]
