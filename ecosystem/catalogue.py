@@ -116,7 +116,7 @@ def parameters(card: Card) -> int:
     shape, classes = next(items for name, items in ITEMS.items() if name in card.name)
     # A U-Net of the papers' sizes is built without its numbers; zuko looks at some of its own.
     place = "meta" if isinstance(card.model.net, UNetSettings) else "cpu"
-    with lent(torch.device("cpu"), 0, "catalogue", card.name, 0), torch.device(place):
+    with lent(torch.device("cpu"), 0, "catalogue", card.name), torch.device(place):
         return sum(p.numel() for p in card.model.build(shape, classes).parameters())
 
 

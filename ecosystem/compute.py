@@ -7,6 +7,7 @@ the number of threads changes results in the last bits. ``ECOSYSTEM_THREADS`` ov
 from __future__ import annotations
 
 import os
+from functools import cache
 
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
@@ -44,6 +45,7 @@ def set_up(device: str = "auto") -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+@cache  # a look at all libraries takes over a millisecond, and every seed's manifest asks
 def kernels() -> str:
     """What OpenBLAS multiplies NumPy's arrays with, such as `SkylakeX`: another processor's kernels round differently.
 

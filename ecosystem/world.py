@@ -449,10 +449,11 @@ class World(mesa.Model):
         if isinstance(policy, AdmitAll | None):
             return None
         strict = policy.strict(len(self.links), self.seed)
-        # What somebody publishes in several parts is admitted by one stream.
-        rng = self._admissions.setdefault(who, stream(self.seed, who, "admission", self.round))
+        if who not in self._admissions:  # what somebody publishes in several parts is admitted by one stream
+            self._admissions[who] = stream(self.seed, who, "admission", self.round)
         carried = np.broadcast_to(marks, len(site)).astype(np.uint8)
-        admitted, seen = policy.admit(np.full(len(site), synthetic), carried, site, strict, rng)
+        kinds = np.full(len(site), synthetic)
+        admitted, seen = policy.admit(kinds, carried, site, strict, self._admissions[who])
         before = self.told.get(who, {}).get("refused", 0.0)
         self.tell(who, {"refused": before + float(len(site) - np.count_nonzero(admitted))})
         return admitted, seen

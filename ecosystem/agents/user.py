@@ -26,7 +26,7 @@ from ecosystem.settings import Count, Name, Positive, Settings, Share
 from ecosystem.web.choice import Choice, Luce
 from ecosystem.web.market import NONE, ProviderChoice
 from ecosystem.web.prompts import DriftingPrompts, Prompts, drawn
-from ecosystem.web.rewards import FIXED, Reward, of_ballots
+from ecosystem.web.rewards import FIXED, ClassTaste, Distance, Reward, of_ballots
 
 if TYPE_CHECKING:
     from ecosystem.world import World
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Named = Callable[[str], np.random.Generator]
+Moving = ClassTaste | Distance  # rewards that are a taste
 
 BLOCK = 1 << 17  # images shown and voted on at once; memory that is new costs as much as what is computed in it
 
@@ -110,7 +111,8 @@ def _ballots(world: World, group: UserSettings) -> Iteration[Draw | Jobs, Any, N
     interest = _interest(world, group)
     choice = group.provider_choice
     of_users = None if choice is None else _chosen(world, group, choice, serving, streams)
-    won, drift = [], []
+    moving = _moving(world, group)
+    won, liked = [], []
     size = group.ballots if world.seen is not None else max(1, BLOCK // group.k)
     for start in range(0, group.ballots, size):
         ballots = np.arange(start, min(start + size, group.ballots))
@@ -127,13 +129,13 @@ def _ballots(world: World, group: UserSettings) -> Iteration[Draw | Jobs, Any, N
             published = (1.0 if group.publish_share is None else group.publish_share) * (group.publish == "winner")
             known = None if rewards is None else (taste(world, group), rewards)
             world.seen.see(group.name, images, prompts, maker, winner, known, published)
-        if group.taste_drift:
-            drift.append(_seen(world, group, _picked(images, winner)))
+        if moving is not None:
+            liked.append(moving.seen(_picked(images, winner), world.judge).sum(axis=0))
         _publish(world, group, serving, server, prompts, images, winner, ballots, named)
     if choice is not None and of_users is not None and won:
         _remember(world, group, choice, serving, of_users, np.concatenate(won))
-    if group.taste_drift:
-        _drift(world, group, group.taste_drift, sum(drift, np.zeros(())) / group.ballots)
+    if moving is not None:
+        _drift(world, group, moving, sum(liked, np.zeros(())) / group.ballots)
 
 
 def _interest(world: World, group: UserSettings) -> Floats | None:
@@ -259,21 +261,17 @@ def taste(world: World, group: UserSettings) -> Reward | None:
     return group.reward.towards(now)
 
 
-def _seen(world: World, group: UserSettings, won: NDArray[Any]) -> Floats:
-    """The sum of phi(x) over what won, (weights,); 0 where there is no taste that could move."""
-    reward = taste(world, group)
-    if reward is None or isinstance(reward, FIXED):
-        return np.zeros(())
-    total: Floats = reward.seen(won, world.judge).sum(axis=0)
-    return total
+def _moving(world: World, group: UserSettings) -> Moving | None:
+    """The group's taste as it now is, if it moves."""
+    reward = taste(world, group) if group.taste_drift else None
+    return None if isinstance(reward, FIXED) else reward
 
 
-def _drift(world: World, group: UserSettings, beta: float, mean: Floats) -> None:
+def _drift(world: World, group: UserSettings, moving: Moving, mean: Floats) -> None:
     """The taste moves towards what won: w' = (1 - beta) w + beta mean phi(x) (X. Wei et al., Co-evolving Human
     Preferences, 2026)."""
-    reward = taste(world, group)
-    if reward is not None and not isinstance(reward, FIXED):
-        world.remember(group.name, taste=(1 - beta) * reward.target() + beta * mean)
+    beta = group.taste_drift or 0.0
+    world.remember(group.name, taste=(1 - beta) * moving.target() + beta * mean)
 
 
 def _vote(world: World, group: UserSettings, images: NDArray[Any], rewards: Floats | None, named: Named) -> Ints:

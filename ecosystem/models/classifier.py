@@ -27,6 +27,7 @@ from torch.optim.adamw import adamw
 
 from ecosystem.errors import DataError
 from ecosystem.humans import Humans, Items
+from ecosystem.models.train import half_cosine
 from ecosystem.rng import lent, torch_stream
 
 FEATURES = "classifier-64"  # the name of the features, for reports
@@ -185,11 +186,7 @@ def one_cycle(highest: float, update: int, updates: int) -> tuple[float, float]:
     up = update <= peak
     share = update / peak if up else (update - peak) / (updates - 1 - peak)
     rates, betas = ((low, highest), (0.95, 0.85)) if up else ((highest, low / 1e4), (0.85, 0.95))
-    return _cosine(*rates, share), _cosine(*betas, share)
-
-
-def _cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2 * (math.cos(math.pi * share) + 1)
+    return half_cosine(rates, math.pi * share), half_cosine(betas, math.pi * share)
 
 
 def augment(x: Tensor, plan: Recipe, generator: torch.Generator) -> Tensor:

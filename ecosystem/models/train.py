@@ -182,7 +182,7 @@ def train(
 
 
 def half_cosine(lr: tuple[float, float], angle: float) -> float:
-    """The learning rate, from lr[0] at 0 to lr[1] at pi."""
+    """A learning rate, or what else moves so, from lr[0] at 0 to lr[1] at pi."""
     return lr[1] + 0.5 * (lr[0] - lr[1]) * (1 + math.cos(angle))
 
 
