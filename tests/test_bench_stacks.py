@@ -59,7 +59,7 @@ def bare_updates(family, net, data, updates, lr=4e-3):
     optimiser = torch.optim.Adam(parameters, lr=lr, fused=True)
     for _ in range(updates):
         index = torch.randint(len(x), (family.train.batch,), generator=generator)
-        seen, t, target = family.regression(x[index], *family.draws(x[index], data.y[index], generator))
+        seen, t, target = family.regression(x[index], *family.draws(x[index], generator))
         loss = (net(seen, t, data.y[index]) - target).square().mean()
         optimiser.zero_grad()
         loss.backward()

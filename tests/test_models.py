@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.optimize import linear_sum_assignment
 
 from ecosystem.errors import TrainingError
 from ecosystem.models import (
@@ -22,6 +23,7 @@ from ecosystem.models import (
     Mixture,
     NormalizingFlow,
     Vae,
+    flow_matching,
 )
 from ecosystem.models.base import TrainingSet, to_model, to_web
 from ecosystem.models.diffusion import AncestralSampler, DdimSampler, ddim_times, signal
@@ -283,6 +285,55 @@ def test_plans_of_parts_pair_within_classes_and_come_near_the_whole(n, classes, 
         assert torch.equal(whole, parts)
     if size == 1:
         assert torch.equal(parts, torch.arange(n))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 6), st.integers(1, 4), st.integers(1, 40) | st.none(), st.integers(1, 70))
+def test_batches_behind_one_another_are_paired_as_each_alone(n, batches, classes, size, dims):
+    rng = stream(n, "test", "batches")
+    z, x = (torch.from_numpy(rng.standard_normal((n * batches, dims))).float() for _ in range(2))
+    y = torch.from_numpy(rng.integers(0, classes, n * batches))
+    own = [pair(*(part[i : i + n] for part in (z, x, y)), size) + i for i in range(0, n * batches, n)]
+    assert torch.equal(pair(z, x, y, size, n), torch.cat(own))
+
+
+def gains(kind, parts, n):
+    """Of few values, of one, with rows and columns far away, near the largest number, near the smallest."""
+    rng = stream(n, "test", "gains", kind)
+    found = rng.standard_normal((parts, n, n)).astype(np.float32)
+    match kind:
+        case "few":
+            found = found.round()
+        case "one":
+            found[:] = 3
+        case "away":
+            found[:, ::5] -= 1e6
+            found[:, :, ::7] += 1e7
+        case "large":
+            found *= np.float32(5e37)
+        case "small":
+            found *= np.float32(1e-42)
+    return found
+
+
+@pytest.mark.parametrize("parts, n", [(1, 64), (1, 300), (9, flow_matching.WORTH)])
+@pytest.mark.parametrize("kind", ["normal", "few", "one", "away", "large", "small"])
+def test_plans_that_were_prepared_are_as_good_as_those_that_were_not(kind, parts, n):
+    found = gains(kind, parts, n)
+    for gain, columns in zip(found, flow_matching._assigned(found), strict=True):
+        assert sorted(columns) == list(range(n))
+        truth = gain.astype(np.float64)
+        rows, best = linear_sum_assignment(truth, maximize=True)
+        assert truth[rows, columns].sum() == pytest.approx(truth[rows, best].sum(), rel=1e-12)
+
+
+def test_what_is_no_number_is_not_paired():
+    x, z = torch.arange(12.0).reshape(2, 6, 1).expand(2, 6, 2).clone()
+    y = torch.tensor([0, 0, 0, 1, 1, 1])
+    x[1] = float("nan")
+    p = pair(z, x, y)
+    assert p[:3].tolist() == [0, 1, 2]
+    assert sorted(p.tolist()) == list(range(6))
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])

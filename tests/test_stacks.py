@@ -192,6 +192,21 @@ def test_a_model_is_the_same_alone_and_in_a_stack_of_seven(family, make):
     assert all(same(a.saved(), b.saved()) for a, b in zip(later, together, strict=True))
 
 
+@pytest.mark.parametrize("family", [*FAMILIES, replace(FAMILIES[0], coupling_batch=16)], ids=[*IDS, "flow, parts"])
+@pytest.mark.parametrize("make", [data, images])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_no_bit_depends_on_how_far_ahead_is_drawn(family, make, classes, monkeypatch):
+    own = make(1)
+    own = replace(own, y=own.y % classes, classes=classes)
+    numbers = family.train.batch * own.x[0].numel()
+    found = []
+    for ahead in (1, 7 * numbers, stack.AHEAD):
+        monkeypatch.setattr(stack, "AHEAD", ahead)
+        found.append(fit(family, own, 5)[0].saved())
+    assert same(found[0], found[1])
+    assert same(found[0], found[2])
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 2), st.integers(1, 20), st.integers(1, 5), st.integers(1, 70))
 def test_no_bit_depends_on_the_stack_whatever_the_sizes(width, depth, dims, classes, batch):

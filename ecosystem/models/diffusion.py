@@ -99,7 +99,7 @@ class Diffusion(ScoreFamily):
                 "schedule: linear, or (images) sampler: {clip: true}"
             )
 
-    def draws(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+    def draws(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         s = torch.randint(1, self.times + 1, (len(x),), generator=generator, device=x.device)
         return s, torch.randn(x.shape, generator=generator, device=x.device)
 

@@ -79,7 +79,7 @@ class Edm(ScoreFamily):
     p_std: PositiveFloat = 1.2
     sampler: EdmSampler = EdmSampler()
 
-    def draws(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+    def draws(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         sigma = (self.p_mean + self.p_std * torch.randn(len(x), generator=generator, device=x.device)).exp()
         return sigma, time(sigma), torch.randn(x.shape, generator=generator, device=x.device)
 

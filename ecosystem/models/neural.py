@@ -143,8 +143,12 @@ class ScoreFamily(NeuralFamily):
     train: TrainSettings = TrainSettings()
 
     @abstractmethod
-    def draws(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """All that is random in the regression of a batch, each (N, ...)."""
+    def draws(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """All that is random in the regression of a batch, each (N, ...). Of x only shape and place count."""
+
+    def coupled(self, x: Tensor, y: Tensor, draws: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
+        """The draws of N / batch batches behind one another, as those of each batch come to meet its items."""
+        return draws
 
     @abstractmethod
     def regression(self, x: Tensor, *draws: Tensor) -> Regression:
@@ -154,7 +158,7 @@ class ScoreFamily(NeuralFamily):
         return self.net.build(shape, classes)
 
     def loss(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        seen, time, target = self.regression(x, *self.draws(x, y, generator))
+        seen, time, target = self.regression(x, *self.coupled(x, y, self.draws(x, generator), len(x)))
         error: Tensor = net(seen, time, y) - target
         return error.square().mean()
 

@@ -1,7 +1,9 @@
 """Trainings of one card as one, and samples of many models as one: train.py and sampling for stacks of MLPs (mlps.py).
 
-    for each update:  every member draws its batch and noise from its own named stream, as it would alone
-                      all members: prediction, gradient, clipping, Adam and moving average, as one
+    for some updates:  every member draws its batches and noise from its own named stream, as it would alone
+    for each update:   all members: prediction, gradient, clipping, Adam and moving average, as one
+
+What is drawn depends on no parameter, so that it is drawn for several updates, and made ready for them, at once.
 
 A training alone is a stack of one, so that a model does not depend on what else was in its stack: on a CPU not in one
 bit, elsewhere not but for rounding. What belongs together, ``kind`` says: a card, shapes, budget, and whether one goes
@@ -18,7 +20,7 @@ from collections.abc import Generator as Iteration
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +46,18 @@ if TYPE_CHECKING:
 
 ROWS = 256  # of a model that are sampled at once: their values stay in a processor's cache
 CACHE = 6 * 2**20  # bytes of values that are computed together on a CPU
+AHEAD = 2**16  # numbers that are drawn at once, for as many updates as they make
 AT_ONCE_ELSEWHERE = 1024  # members, or blocks of rows
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Drawn(NamedTuple):
+    """What an update of a stack learns from: (S, batch, D), (S, batch), (S, batch) and (S, batch, D)."""
+
+    seen: Tensor
+    times: Tensor
+    labels: Tensor
+    target: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,17 +158,23 @@ class _Training:
     @torch.no_grad()  # here, and not around the yields above: whoever is told of an update may train something else
     def updates(self, lr: Sequence[float]) -> list[float]:
         """Advance all members by a batch at each of these learning rates; their losses of the last."""
-        for rate in lr:
-            self.update(rate)
+        ahead = max(1, AHEAD // (len(self.members) * self.settings.batch * self.nets.size))
+        for first in range(0, len(lr), ahead):
+            rates = lr[first : first + ahead]
+            for rate, drawn in zip(rates, self._draw(len(rates)), strict=True):
+                self.update(rate, drawn)
         scale = 2 / (self.settings.batch * self.nets.size)
         losses: list[float] = (self.nets.slope.flatten(1).square().sum(1) / (2 * scale)).tolist()
         return losses
 
-    def update(self, lr: float) -> None:
+    def update(self, lr: float, drawn: Drawn) -> None:
         """Advance all members by one batch."""
         batch, nets = self.settings.batch, self.nets
-        target = self._draw()
-        error = torch.sub(nets.forward()[:, :batch], target, out=nets.slope[:, :batch])
+        nets.x[:, :batch].copy_(drawn.seen)
+        nets.times[:, :batch].copy_(drawn.times)
+        if nets.classes > 1:
+            nets.labels[:, :batch].copy_(drawn.labels)
+        error = torch.sub(nets.forward()[:, :batch], drawn.target, out=nets.slope[:, :batch])
         error.mul_(2 / (batch * nets.size))
         nets.backward()
         norm = torch.linalg.vector_norm(nets.gradient, dim=1, keepdim=True)
@@ -207,25 +225,28 @@ class _Training:
         state.updates = self.done[number]
         return state
 
-    def _draw(self) -> Tensor:
-        """A batch of every member, put where the networks see it; the targets (S, batch, D)."""
-        batch, items, drawn = self.settings.batch, [], []
+    def _draw(self, updates: int) -> list[Drawn]:
+        """What every member draws for so many updates."""
+        batch, items, labels, drawn = self.settings.batch, [], [], []
         for number, member in enumerate(self.members):
-            index = next(self.batches[number])
-            x = to_model(self.x[number].index_select(0, index))
-            if self.settings.mirror:
-                x = mirrored(x, member.generator)
-            y = self.nets.labels[number, :batch]
-            if self.nets.classes > 1:
-                torch.index_select(member.data.y, 0, index, out=y)
+            own, draws, rows = [], [], []
+            for _ in range(updates):
+                index = next(self.batches[number])
+                x = to_model(self.x[number].index_select(0, index))
+                own.append(mirrored(x, member.generator) if self.settings.mirror else x)
+                draws.append(self.family.draws(x, member.generator))
+                rows.append(index)
+            x, y = torch.cat(own), member.data.y.index_select(0, torch.cat(rows))
+            together = tuple(torch.cat(parts) for parts in zip(*draws, strict=True))
             items.append(x)
-            drawn.append(self.family.draws(x, y, member.generator))
-        rows = [torch.cat(list(parts)) for parts in (items, *zip(*drawn, strict=True))]
-        seen, times, target = self.family.regression(*rows)
-        shape = len(self.members), batch
-        self.nets.x[:, :batch].copy_(seen.reshape(*shape, -1))
-        self.nets.times[:, :batch].copy_(times.reshape(shape))
-        return target.reshape(*shape, -1)
+            labels.append(y)
+            drawn.append(self.family.coupled(x, y, together, batch))
+        whole = [torch.cat(list(parts)) for parts in (items, *zip(*drawn, strict=True))]
+        shape = len(self.members), updates, batch
+        seen, times, target = self.family.regression(*whole)
+        seen, target = (values.reshape(*shape, -1) for values in (seen, target))
+        parts = seen, times.reshape(shape), torch.cat(labels).reshape(shape), target
+        return [Drawn(*each) for each in zip(*(part.unbind(1) for part in parts), strict=True)]
 
     def _table(self, parameters: Sequence[Mapping[str, Tensor]]) -> Tensor:
         one = next(self.members[0].state.net.parameters())
