@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 from ecosystem import metrics
-from ecosystem.errors import TrainingError
 from ecosystem.features import Features, FeaturesName
 from ecosystem.features.base import as_vectors
 from ecosystem.humans import Humans, Items
@@ -100,14 +99,9 @@ class Evaluator:
         return self._gallery_labels(n), self._streams.numpy("gallery")
 
     def measure(self, generator: Generator, x: NDArray[Any] | None, reward: Reward | None) -> Measurement:
-        """Of a model and its samples x (N, ...) for the prompts; None where nothing is measured on samples.
-
-        Raises TrainingError where the model draws what is no number.
-        """
+        """Of a model and its samples x (N, ...) for the prompts; None where nothing is measured on samples."""
         if x is None:
             x = np.empty((0, *self._humans.shape))
-        if len(x) and not np.isfinite(x).all():
-            raise TrainingError("its samples are not finite. The training diverged: lower the card's `lr`.")
         sample = self._generated(generator, x, reward)
         chosen = [metric for metric in self._metrics if metric.applies(sample, self._human)]
         values = {metric.name: metric.measure(sample, self._human) for metric in chosen}

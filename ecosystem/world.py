@@ -144,6 +144,8 @@ class World(mesa.Model):
         yield self._about("crawl")
         self.agents_by_type[Scraper].do("crawl")
         yield from self._retrain()
+        if self.evaluator.draws:
+            yield from self._sample(self._new())  # before anybody is served by a model that draws what is no number
         yield self._about("ask")
         yield from user.ask(self)
         for provider in self.providers:
@@ -166,29 +168,34 @@ class World(mesa.Model):
         yield self._about("retrain", provider.name)
         yield from provider.retrain()
 
-    def _measure(self) -> Iteration[Progress | Jobs, Any, None]:
+    def _new(self) -> list[Provider]:
+        """Those who serve a generation of this round."""
+        return [provider for provider in self.providers if provider.trained_in == self.round and provider.serves]
+
+    def _measure(self) -> Iterator[Progress]:
         """New generations against the held-out human set."""
-        new = [p for p in self.providers if p.trained_in == self.round and p.generator is not None]
-        if self.evaluator.draws:
-            yield from self._sample(new)
-        for provider in new:
-            assert provider.generator is not None
+        for provider in self._new():
+            assert provider.generator is not None, "it serves"
             yield self._about("measure", provider.name)
             x = self._samples.get(provider.name)
-            try:
-                measurement = self.evaluator.measure(provider.generator, x, self.reward_of(provider.name))
-            except TrainingError as error:
-                provider.stop(error)
-            else:
-                self.measurements[provider.name] = measurement
+            reward = self.reward_of(provider.name)
+            self.measurements[provider.name] = self.evaluator.measure(provider.generator, x, reward)
 
     def _sample(self, providers: Sequence[Provider]) -> Iteration[Jobs, Any, None]:
-        """Let there be samples (N, ...) of these for the prompts of the evaluation, drawn once a round."""
+        """Let there be samples (N, ...) of these for the prompts of the evaluation, drawn once a round.
+
+        Who cannot draw any, stops.
+        """
         wanted = [provider for provider in providers if provider.name not in self._samples]
         if wanted:
             found = yield tuple(provider.draw(*self.evaluator.prompts()) for provider in wanted)
             for provider, x in zip(wanted, found, strict=True):
-                self._samples[provider.name] = to_web(x)
+                if isinstance(x, TrainingError):
+                    provider.stop(x)
+                elif not x.isfinite().all():
+                    provider.stop(TrainingError("its samples are not finite. Lower the card's `lr`: it diverged."))
+                else:
+                    self._samples[provider.name] = to_web(x)
 
     def _eyes(self) -> coevolution.Round:
         tastes = [self.reward_of(provider.name) for provider in self.providers]
@@ -201,7 +208,7 @@ class World(mesa.Model):
         if any(model is None for model in models):
             serving = [provider for provider in self.providers if provider.serves]
             yield from self._sample(serving)
-            models = [as_vectors(self._samples[provider.name]) for provider in serving]
+            models = [as_vectors(self._samples[provider.name]) for provider in serving if provider.serves]
         memory = self.memory.get("web", {})
         ids = self._some(self.visible(Retention()), coevolution.SHOWN)
         shown = seen.kinds(corpus.items[ids], corpus.of("label", ids))

@@ -6,6 +6,7 @@ import torch
 
 from ecosystem import loop, scenarios
 from ecosystem.errors import TrainingError
+from ecosystem.models import FlowMatching
 from ecosystem.models.base import Family, Fit, Generator, TrainingSet
 from ecosystem.models.jobs import Draw, Heard, at_once, drive
 from ecosystem.rng import Streams
@@ -64,6 +65,76 @@ def test_a_provider_that_stops_in_one_seed_stops_alone():
     assert 0 < sum(any(row) for row in stopped) < 12
     for one, other in zip(worlds, alone, strict=True):
         np.testing.assert_array_equal(one.corpus.items, other.corpus.items)
+
+
+ACROSS = "candidates: across-providers, k: 2"
+
+
+def flows(*providers, plus="k: 1"):
+    train = "train: {budget_images: 500, finetune_images: 100, batch: 25}"
+    net = "net: {kind: mlp, width: 8, depth: 1}"
+    samplers = {"sound": "{kind: euler, steps: 2}", "broken": "{kind: adaptive, tolerance: 1.0e-6, most_steps: 1}"}
+    samplers["fine"] = "{kind: adaptive, tolerance: 0.5}"
+    labs = [
+        f"{{name: {name}, card: {{family: flow-matching, {net}, {train}, sampler: {samplers[name]}}}}}"
+        for name in providers
+    ]
+    return World(
+        scenarios.from_text(f"""
+            name: flows
+            rounds: 3
+            humans: {{source: ring-8, held_out: 50}}
+            web: {{archive: 40}}
+            users: [{{name: crowd, count: 12, publish: all, {plus}}}]
+            providers: [{", ".join(labs)}]
+            metrics: [sliced-wasserstein]
+            """),
+        0,
+        torch.device("cpu"),
+    )
+
+
+@pytest.mark.parametrize("plus", ["k: 1", ACROSS])
+def test_a_model_that_cannot_be_sampled_stops_its_provider_and_serves_nobody(plus):
+    worlds = [flows("sound", "broken", plus=plus) for _ in range(2)]
+    for _ in range(2):
+        list(together(worlds))
+    for world in worlds:
+        sound, broken = world.providers
+        assert "provider broken, round 0: the adaptive sampler is not at its end after 1 steps" in broken.stopped
+        assert sound.stopped is None and sound.generation == 1
+        assert set(world.corpus.of("maker", np.arange(len(world.corpus)))) == {-1, 0}
+        assert set(world.measurements) == {"sound"}
+
+
+def test_a_model_that_draws_no_numbers_stops_its_provider_and_serves_nobody(monkeypatch):
+    world, integrate = flows("sound", "fine"), FlowMatching.integrate
+
+    def spoilt(self, net, y, noise):
+        return integrate(self, net, y, noise) * (1 if self.sampler.kind == "euler" else np.nan)
+
+    monkeypatch.setattr(FlowMatching, "integrate", spoilt)
+    list(together([world]))
+    sound, fine = world.providers
+    assert "round 0: its samples are not finite" in fine.stopped
+    assert sound.stopped is None
+    assert np.isfinite(world.corpus.items).all()
+
+
+@pytest.mark.parametrize("providers, plus", [(("fine",), "k: 1"), (("sound", "fine"), ACROSS)])
+def test_a_model_that_fails_later_ends_the_run_and_is_named(providers, plus, monkeypatch):
+    world, integrate, asked = flows(*providers, plus=plus), FlowMatching.integrate, []
+
+    def once(self, net, y, noise):
+        if self.sampler.kind == "adaptive":
+            asked.append(len(y))
+            if len(asked) > 1:
+                raise TrainingError("it has had enough")
+        return integrate(self, net, y, noise)
+
+    monkeypatch.setattr(FlowMatching, "integrate", once)
+    with pytest.raises(TrainingError, match="provider fine, round 0: it has had enough"):
+        list(together([world]))
 
 
 class Echo(Generator):

@@ -209,7 +209,11 @@ class Provider(mesa.Agent):
 
     def stop(self, error: TrainingError) -> None:
         """Train and serve no more."""
-        self.stopped = f"provider {self.name}, round {self.model.round}: {error}"
+        self.stopped = str(self.at_fault(error))
+
+    def at_fault(self, error: TrainingError) -> TrainingError:
+        """An error that says whose it is."""
+        return TrainingError(f"provider {self.name}, round {self.model.round}: {error}")
 
     def draw(self, prompts: NDArray[np.int64], rng: np.random.Generator) -> Draw:
         """Samples for prompts (N,) as this provider serves them."""
@@ -232,7 +236,10 @@ class Provider(mesa.Agent):
             return
         streams, images = Streams(world.seed, self.name, world.round), settings.distil.images
         prompts = np.arange(images) % world.humans.classes
-        x = yield teacher.draw(prompts, streams.numpy("distilled noise"))
+        try:
+            x = yield teacher.draw(prompts, streams.numpy("distilled noise"))
+        except TrainingError as error:
+            raise teacher.at_fault(error) from None
         world.publish_made(
             to_web(x),
             label=prompts,

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecosystem.agents.provider import Provider
+from ecosystem.errors import TrainingError
 from ecosystem.models.base import to_web
 from ecosystem.models.jobs import Draw, Jobs
 from ecosystem.rng import Streams
@@ -224,12 +225,15 @@ def candidates(
     """The images of all ballots, (ballots, K, ...), as they will stand on the web.
 
     ``server`` (ballots, K) whose each is, as a position among those who serve; ``noise``: what their streams among the
-    ``named`` are called.
+    ``named`` are called. Raises TrainingError where a model fails that could be sampled before.
     """
     (ballots, k), shape = server.shape, world.humans.shape
     if len(serving) == 1:
-        stream = named(f"{noise} of {serving[0].name}")
-        x = yield serving[0].draw(prompts if k == 1 else np.repeat(prompts, k), stream)
+        provider = serving[0]
+        try:
+            x = yield provider.draw(prompts if k == 1 else np.repeat(prompts, k), named(f"{noise} of {provider.name}"))
+        except TrainingError as error:
+            raise provider.at_fault(error) from None
         return to_web(x).reshape(ballots, k, *shape)
     asked = server[:, :1] if server.strides[1] == 0 else server  # a column, where all slots of a ballot are one's
     each = k // asked.shape[1]  # images in a row
@@ -239,7 +243,9 @@ def candidates(
         provider.draw(np.repeat(prompts[own // asked.shape[1]], each), named(f"{noise} of {provider.name}"))
         for provider, own in zip(serving, rows, strict=True)
     )
-    for own, x in zip(rows, found, strict=True):
+    for provider, own, x in zip(serving, rows, found, strict=True):
+        if isinstance(x, TrainingError):
+            raise provider.at_fault(x)
         images[own] = to_web(x).reshape(len(own), each, *shape)
     return images.reshape(ballots, k, *shape)
 

@@ -25,7 +25,7 @@ from ecosystem.stopwatch import clock
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """Samples: prompts y (N,) and their noise (N, ...). The asker is sent the tensor."""
+    """Samples: prompts y (N,) and their noise (N, ...). The asker is sent the tensor, or a TrainingError."""
 
     generator: Generator
     y: Tensor
@@ -140,11 +140,11 @@ def _group_done(jobs: Sequence[tuple[int, Job]]) -> Iteration[Heard, None, list[
 
 def together(jobs: Sequence[Any]) -> list[Any] | None:
     """Jobs of one kind and family as one stack; None where they make none."""
-    if isinstance(jobs[0], Draw):
-        return type(jobs[0].generator).sample_stack(
-            [job.generator for job in jobs], [job.y for job in jobs], [job.noise for job in jobs]
-        )
     try:
+        if isinstance(jobs[0], Draw):
+            return type(jobs[0].generator).sample_stack(
+                [job.generator for job in jobs], [job.y for job in jobs], [job.noise for job in jobs]
+            )
         fitted = jobs[0].family.fit_stack([job.data for job in jobs])
     except TrainingError:
         return None  # done one by one, each asker hears of its own
@@ -176,7 +176,10 @@ def _trained(fits: Sequence[tuple[int, Fit]]) -> Iteration[Heard, None, list[Tra
 
 def _alone(number: int, job: Job) -> Iteration[Heard, None, Any]:
     if isinstance(job, Draw):
-        return job.generator.sample(job.y, job.noise)
+        try:
+            return job.generator.sample(job.y, job.noise)
+        except TrainingError as error:
+            return error
     training = job.family.fit(job.data, job.previous, job.streams, job.budget_images, job.saved)
     update: Update | None = None
     # The training is advanced by hand because its return value is the new model.
