@@ -5,19 +5,25 @@ with their quartiles.
 """
 
 import statistics
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from turns import by_turns, ratio, show
 
+from ecosystem import baselines
+from ecosystem.features.resnet20 import Resnet20Features
+from ecosystem.metrics.frechet import frechet
 from ecosystem.models import FlowMatching, stack
-from ecosystem.models.base import TrainingSet
+from ecosystem.models.base import TrainingSet, to_web
 from ecosystem.models.nets import MLPSettings, build
 from ecosystem.models.neural import NeuralGenerator
 from ecosystem.models.ode import OdeSampler
 from ecosystem.models.train import TrainSettings, TrainState, train
 from ecosystem.models.unets import UNetSettings
 from ecosystem.rng import stream
+from ecosystem.world import World
 
 pytestmark = pytest.mark.bench
 BATCH, SETTINGS = 128, TrainSettings(batch=128)
@@ -140,3 +146,35 @@ def test_sampling_beside_bare_pytorch(name, samples):
     to_bare, told = ratio(seconds, "bare")
     show(f"{name}: {samples} samples of 28x28, as a ratio to a bare loop", told, "0.95")
     assert to_bare > 0.95
+
+
+PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "cifar10-classifier"
+
+
+def test_what_the_small_card_for_cifar10_reaches(unpacked, monkeypatch):
+    """Generation 0 of one seed, 10,000 samples, in the eyes of a network that knows CIFAR-10; beside noise."""
+    if not PUBLISHED.exists():
+        pytest.skip(f"no weights: {PUBLISHED} is absent")
+    monkeypatch.setenv("ECOSYSTEM_WEIGHTS", str(PUBLISHED))
+    source = {"source": "cifar10", "root": unpacked("cifar10"), "held_out": 10_000}
+    asked = baselines.question("flow-matching-cifar10-small", source, 10_000)
+    world = World(asked, 0, torch.device("cpu"))
+    world.step()
+    (lab,), prompts = world.providers, torch.arange(10_000) % 10
+    assert lab.generator is not None
+    x = to_web(
+        lab.generator.sample(prompts, torch.from_numpy(lab.generator.noise(10_000, stream(0, "bench", "noise"))))
+    )
+    noise = stream(0, "bench", "images").integers(0, 256, x.shape, dtype=np.uint8)
+    features = Resnet20Features(torch.device("cpu"))
+    held_out = features.of(world.humans.held_out().x)
+    human = world.corpus.items[:10_000]
+    found = [frechet(features.of(images), held_out) for images in (human, x, noise)]
+    show(
+        "Frechet on resnet20-cifar10 features, 10,000 images against the test set: training images",
+        f"{found[0]:.3f}",
+        "-",
+    )
+    show("   samples of flow-matching-cifar10-small, generation 0", f"{found[1]:.2f}", "-")
+    show("   noise", f"{found[2]:.1f}", "-")
+    assert found[0] < 0.1 < found[1] < found[2] / 2
