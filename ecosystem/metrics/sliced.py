@@ -10,11 +10,15 @@ are fixed, so a change from one generation to the next is no artefact of theirs.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ecosystem.metrics.base import Metric, Sample
 from ecosystem.rng import stream
+
+Floats = NDArray[np.float64]
 
 DIRECTIONS = 128
 
@@ -25,21 +29,53 @@ class SlicedWasserstein(Metric):
     better = "lower"
 
     def measure(self, generated: Sample, human: Sample) -> float:
-        u = directions(human.x.shape[1])
-        return float(np.sqrt(wasserstein_1d(generated.x @ u, human.x @ u).mean()))
+        return _distance(np.sort(_projections(generated)), human.against(human, _sorted))
+
+    def without_groups(self, generated: Sample, human: Sample, kept: NDArray[np.bool_]) -> list[float]:
+        """What is left of sorted numbers is sorted: they are sorted once."""
+        values = _projections(generated)
+        order = values.argsort()
+        values = np.take_along_axis(values, order, axis=1)
+        parts = (values[keep[order]].reshape(DIRECTIONS, -1) for keep in kept)
+        return [_distance(part, human.against(human, _sorted)) for part in parts]
 
 
-def directions(dims: int) -> NDArray[np.float64]:
+def _projections(sample: Sample) -> Floats:
+    """On each direction, (128, N)."""
+    return np.ascontiguousarray((sample.x @ directions(sample.x.shape[1])).T)
+
+
+def _sorted(sample: Sample, _: Sample) -> Floats:
+    return np.sort(_projections(sample))
+
+
+def _distance(a: Floats, b: Floats) -> float:
+    return float(np.sqrt(_between(a, b).mean()))
+
+
+@lru_cache(maxsize=8)
+def directions(dims: int) -> Floats:
     """(dims, 128), each column of length 1."""
     u = stream(0, "metrics", "directions").standard_normal((dims, DIRECTIONS))
-    unit: NDArray[np.float64] = u / np.linalg.norm(u, axis=0)
+    unit: Floats = u / np.linalg.norm(u, axis=0)
     return unit
 
 
-def wasserstein_1d(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def wasserstein_1d(a: Floats, b: Floats) -> Floats:
     """W_2^2 between the columns of (N, K) and of (M, K): (K,)."""
-    n, m = len(a), len(b)
-    # Where either quantile function steps, in units of 1 / (N M): whole numbers, hence exact.
+    return _between(np.sort(a.T), np.sort(b.T))
+
+
+def _between(a: Floats, b: Floats) -> Floats:
+    """The same between the rows of (K, N) and of (K, M), which are sorted."""
+    first, second, lengths = _steps(a.shape[1], b.shape[1])
+    found: Floats = np.square(a.take(first, axis=1) - b.take(second, axis=1)) @ lengths
+    return found
+
+
+@lru_cache(maxsize=8)
+def _steps(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Where the quantile functions of N and of M items are constant: their items there, and how long."""
+    # Where either steps, in units of 1 / (N M): whole numbers, hence exact.
     cuts = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)
-    difference = np.sort(a, axis=0)[cuts[:-1] // m] - np.sort(b, axis=0)[cuts[:-1] // n]
-    return np.diff(cuts) @ difference**2 / (n * m)
+    return cuts[:-1] // m, cuts[:-1] // n, np.diff(cuts) / (n * m)
