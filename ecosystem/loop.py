@@ -3,8 +3,8 @@
 ``run`` is a generator of progress: showing it, and stopping it, belong to the caller. Each seed is a world of its
 own with its own directory; a seed that has finished is never run again unless ``force`` says so, and one that was
 left, by a signal or a fault or without a word, goes on from its newest checkpoint and ends with the same bytes. Seeds
-whose models make stacks run in lockstep, phase by phase; a seed's record is the same to the last bit whichever seeds
-ran beside it.
+whose models make stacks run in lockstep, phase by phase, also those of several questions (``run_several``, of a sweep);
+a seed's record is the same to the last bit whichever seeds ran beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -76,28 +76,46 @@ def default_folder(question: Question) -> Path:
     return Path("runs") / question.scenario.name / question.digest
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Seeds of a question, and the directory of their run."""
+
+    question: Question
+    seeds: Sequence[int]
+    folder: Path
+
+
 def run(question: Question, seeds: Sequence[int], folder: Path | None = None, force: bool = False) -> Iterator[Event]:
     """Run every seed that is not on record yet: in lockstep where the models make stacks, else one by one.
 
     A seed that was left goes on from its newest checkpoint; ``force`` runs all of them anew.
     """
-    devices = compute.present(question.scenario.device)
-    weights.unchanged(question)
-    record = RunRecord(folder or default_folder(question))
-    _make(record)
-    with locked(record.folder):
-        record.tidy()
-        _open(record, question, force)
-        kept = [seed for seed in seeds if not force and _finished(record.seed(seed))]
-        for seed in kept:
-            _drop_what_it_went_on_from(record.seed(seed), question)  # who finished it may have been killed before
-        if kept:
-            yield Event("kept", kept[0], together=len(kept))
-        missing = [seed for seed in seeds if seed not in set(kept)]
-        size = TOGETHER if all(card.model.stacks for card in question.all_cards) else 1
+    return run_several([Asked(question, seeds, folder or default_folder(question))], force)
+
+
+def run_several(asked: Sequence[Asked], force: bool = False) -> Iterator[Event]:
+    """The same for several questions, the seeds of all of them in lockstep."""
+    missing: list[tuple[Question, SeedRecord]] = []
+    with ExitStack() as locks:
+        for one in asked:
+            compute.present(one.question.scenario.device)
+            weights.unchanged(one.question)
+            record = RunRecord(one.folder)
+            _make(record)
+            locks.enter_context(locked(record.folder))
+            record.tidy()
+            _open(record, one.question, force)
+            kept = [seed for seed in one.seeds if not force and _finished(record.seed(seed))]
+            for seed in kept:
+                _drop_what_it_went_on_from(
+                    record.seed(seed), one.question
+                )  # who finished it may have been killed before
+            if kept:
+                yield Event("kept", kept[0], together=len(kept))
+            missing += [(one.question, record.seed(seed)) for seed in one.seeds if seed not in set(kept)]
+        size = TOGETHER if all(card.model.stacks for one in asked for card in one.question.all_cards) else 1
         for start in range(0, len(missing), size):
-            group = [record.seed(seed) for seed in missing[start : start + size]]
-            yield from _run_together(question, group, devices, force)
+            yield from _run_together(missing[start : start + size], force)
 
 
 def _make(record: RunRecord) -> None:
@@ -163,18 +181,18 @@ def _finished(record: SeedRecord) -> bool:
     return record.begun and record.status()["state"] == FINISHED
 
 
-def _run_together(
-    question: Question, records: Sequence[SeedRecord], devices: Sequence[torch.device], anew: bool
-) -> Iterator[Event]:
+def _run_together(seeds: Sequence[tuple[Question, SeedRecord]], anew: bool) -> Iterator[Event]:
     """Some seeds to their ends, round by round."""
     alive: list[Running] = []
-    scenario = question.scenario
+    scenarios = [question.scenario for question, _ in seeds]
     # Where all are to be kept, there is to be one of every round.
-    pace = Pace(scenario.checkpoint_minutes, len(records), every_round=scenario.checkpoint_keep is None)
-    for record in records:
+    every_round = any(scenario.checkpoint_keep is None for scenario in scenarios)
+    pace = Pace(min(scenario.checkpoint_minutes for scenario in scenarios), len(seeds), every_round)
+    for question, record in seeds:
         yield Event("start", record.seed)
         clock.enter("start")  # also of a process that has run something else before
-        alive.append(Running(World(question, record.seed, devices[0], devices), record, len(records)))
+        devices = compute.present(question.scenario.device)
+        alive.append(Running(World(question, record.seed, devices[0], devices), record, len(seeds)))
     everyone = list(alive)
     try:
         for seed in everyone:
@@ -199,7 +217,7 @@ def _run_together(
         for seed in alive:
             seed.leave(FAILED, why=str(error))
         if isinstance(error, OSError):
-            raise RecordError(_unwritable(records[0], error)) from error
+            raise RecordError(_unwritable(seeds[0][1], error)) from error
         if compute.out_of_memory(error):
             raise MemoryError(str(error)) from error
         raise
@@ -225,9 +243,9 @@ def _unwritable(record: SeedRecord, error: OSError) -> str:
 
 
 def _round(alive: Sequence[Running], pace: Pace) -> Iterator[Event]:
-    first, running = alive[0], {seed.record.seed: seed for seed in alive}
+    first, running = alive[0], {id(seed.world): seed for seed in alive}
     for world, progress in together([seed.world for seed in alive]):
-        running[world.seed].see(progress)
+        running[id(world)].see(progress)
         if world is not first.world:
             continue
         yield Event("progress", world.seed, progress, together=len(alive))

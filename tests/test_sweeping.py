@@ -289,22 +289,23 @@ def test_an_ordinary_report_reads_every_point(finished, capsys):
 
 def test_repeating_runs_nothing_and_changes_nothing(finished, tiny, monkeypatch, capsys):
     before = (finished / "sweep.parquet").read_bytes()
-    monkeypatch.setattr(loop, "run", None)
+    monkeypatch.setattr(loop, "run_several", None)
     assert ecosystem(*arguments(tiny, SETS, "--out", finished)) == 0
     assert "4 of 4 points on record already" in capsys.readouterr().err
     assert (finished / "sweep.parquet").read_bytes() == before
 
 
 def watched(monkeypatch, before=lambda question, seeds: None):
-    """loop.run with something to happen first; the seeds of each call are kept."""
-    calls, real = [], loop.run
+    """loop.run_several with something to happen first; the seeds of each question of a call are kept."""
+    calls, real = [], loop.run_several
 
-    def run(question, seeds, folder=None, force=False):
-        calls.append(tuple(seeds))
-        before(question, seeds)
-        yield from real(question, seeds, folder, force)
+    def run_several(asked, force=False):
+        for one in asked:
+            calls.append(tuple(one.seeds))
+            before(one.question, one.seeds)
+        yield from real(asked, force)
 
-    monkeypatch.setattr(loop, "run", run)
+    monkeypatch.setattr(loop, "run_several", run_several)
     return calls
 
 
@@ -338,8 +339,10 @@ def test_a_directory_of_something_else_is_left_alone(finished, tiny, tmp_path, c
     assert "other keys" in capsys.readouterr().err
 
 
-def test_a_seed_that_fails_takes_no_other_with_it(finished, tiny, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("bundles", [driver.BUNDLES, 1], ids=["points alone", "points together"])
+def test_a_seed_that_fails_takes_no_other_with_it(bundles, finished, tiny, tmp_path, monkeypatch, capsys):
     """Seeds 0 and 1 run in lockstep. The failure has its traceback, exit code 70, and is tried again."""
+    monkeypatch.setattr(driver, "BUNDLES", bundles)
 
     def curse(question, seeds):
         if 1 in seeds and question.scenario.users[0].k == 2:
@@ -398,6 +401,81 @@ def test_interrupted_it_goes_on_where_it_stopped(finished, tiny, tmp_path, monke
     assert (tmp_path / "s" / "sweep.parquet").read_bytes() == (finished / "sweep.parquet").read_bytes()
 
 
+# --- points in lockstep -------------------------------------------------------------------------------------
+
+FLOWS = """\
+name: flows
+rounds: 3
+seeds: [0, 1]
+humans: {source: ring-8, held_out: 30}
+metrics: [sliced-wasserstein]
+web: {archive: 50, retention: {synthetic_rounds: 1}}
+users: [{name: crowd, count: 25}]
+providers:
+  - name: lab
+    card:
+      family: flow-matching
+      net: {kind: mlp, width: 8, depth: 1}
+      train: {budget_images: 400, finetune_images: 100, batch: 25}
+      sampler: {kind: euler, steps: 2}
+"""
+
+
+@pytest.mark.parametrize(
+    "text, sets", [(TINY, SETS), (FLOWS, ["users.crowd.k=1,2", "rounds=1,3"])], ids=["tiny", "flows"]
+)
+def test_points_in_lockstep_are_on_record_as_each_alone(text, sets, tmp_path, monkeypatch):
+    """Also points of other lengths: to the last byte."""
+    path = tmp_path / "scenario.yaml"
+    path.write_text(text)
+    made, calls, real = plan.make(str(path), designed(sets)), [], loop.run_several
+
+    def run_several(asked, force=False):
+        calls.append(len(asked))
+        return real(asked, force)
+
+    monkeypatch.setattr(loop, "run_several", run_several)
+    for name, most in (("alone", driver.BUNDLES), ("together", 1)):
+        monkeypatch.setattr(driver, "BUNDLES", most)
+        list(driver.run(made, Serial(), tmp_path / name))
+    assert calls == [1, 1, 1, 1, 4]
+    lines = sorted(p.relative_to(tmp_path / "alone") for p in (tmp_path / "alone" / "points").rglob("metrics.jsonl"))
+    assert len(lines) == 8
+    for part in (*lines, "sweep.parquet"):
+        assert (tmp_path / "alone" / part).read_bytes() == (tmp_path / "together" / part).read_bytes()
+
+
+def tasks_of(path, sets, seeds, tmp_path):
+    made = plan.make(str(path), designed(sets), range(seeds))
+    return [
+        driver.Task(digest, point.question, made.seeds, made.seeds, tmp_path) for digest, point in made.runs.items()
+    ]
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+@pytest.mark.parametrize("seeds", [1, 3, 20])
+def test_bundles_hold_every_task_once_and_leave_work_for_all_workers(jobs, seeds, tiny, tmp_path):
+    tasks = tasks_of(tiny, ["users.crowd.k=1,2,3,4", "web.archive=30,40,50,60,70,80,90,100,110,120"], seeds, tmp_path)
+    bundles = driver.bundles(tasks, jobs)
+    assert [task for bundle in bundles for task in bundle.tasks] == tasks
+    assert len(bundles) >= min(len(tasks), driver.BUNDLES * jobs)
+    for bundle in bundles:
+        assert len(bundle.tasks) == 1 or seeds * len(bundle.tasks) <= driver.ALONGSIDE
+    assert any(len(bundle.tasks) > 1 for bundle in bundles) == (seeds < 20 and jobs < 7)
+
+
+def test_bundles_hold_points_of_the_same_cards_and_people(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "BUNDLES", 1)
+    sets = ["providers.lab.card.covariance=full,diagonal", "humans.dims=2,3", "users.crowd.k=1,2"]
+    bundles = driver.bundles(tasks_of(tiny, sets, 1, tmp_path), 1)
+    kinds = [
+        {(frozenset(card.model for card in t.question.all_cards), t.question.scenario.humans) for t in bundle.tasks}
+        for bundle in bundles
+    ]
+    assert [len(bundle.tasks) for bundle in bundles] == [2, 2, 2, 2]
+    assert [len(kind) for kind in kinds] == [1, 1, 1, 1]
+
+
 # --- executors ----------------------------------------------------------------------------------------------
 
 
@@ -429,17 +507,20 @@ class Mortal(Serial):
     """Its worker dies over seed 1: the others' records are there, and seed 1 is left in the state of running."""
 
     def map(self, function, tasks):
-        for task in tasks:
-            if 1 not in task.seeds:
-                yield from super().map(function, [task])
+        for bundle in tasks:
+            if not any(1 in task.seeds for task in bundle.tasks):
+                yield from super().map(function, [bundle])
                 continue
-            for seed in task.seeds[: task.seeds.index(1)] if task.alone else ():
-                for _ in loop.run(task.question, [seed], task.record.folder):
-                    pass
-            yield driver.Outcome(task, None, "its worker was killed by SIGKILL")
+            for task in bundle.tasks:
+                for seed in task.seeds[: task.seeds.index(1)] if task.alone else ():
+                    for _ in loop.run(task.question, [seed], task.record.folder):
+                        pass
+            yield driver.Outcome(bundle, None, "its worker was killed by SIGKILL")
 
 
-def test_what_a_dead_worker_leaves_is_run_without_the_seed_it_died_of(tiny, tmp_path):
+@pytest.mark.parametrize("bundles", [driver.BUNDLES, 1])
+def test_what_a_dead_worker_leaves_is_run_without_the_seed_it_died_of(bundles, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "BUNDLES", bundles)
     made = plan.make(str(tiny), designed(["users.crowd.k=1,2"]), [0, 1, 2])
     done = [event for event in driver.run(made, Mortal(), tmp_path / "s") if isinstance(event, driver.Done)]
     assert [list(event.failures) for event in done] == [[1], [1]]

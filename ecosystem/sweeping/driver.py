@@ -1,13 +1,14 @@
 """Work off what is missing of a sweep. A generator of progress: showing it, and stopping it, belong to the caller.
 
 A point whose seeds have finished and whose rows are written costs a look at its files; what failed is tried again.
+Points that differ in policies alone run in lockstep, in bundles that follow from the command and from what is missing.
 The table is written at the end, and also where the sweep is stopped before it.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,15 @@ from typing import Any
 
 from ecosystem.errors import RecordError
 from ecosystem.locks import locked
+from ecosystem.question import Question
 from ecosystem.records import RUNNING, read_json, write_json
 from ecosystem.sweeping import table
 from ecosystem.sweeping.executors import Executor, Outcome
 from ecosystem.sweeping.plan import Plan, Point, earlier_seeds, record
-from ecosystem.sweeping.work import Failure, Task, finished, read_rows, rows_path, work
+from ecosystem.sweeping.work import Bundle, Failure, Task, finished, read_rows, rows_path, work
+
+ALONGSIDE = 16  # worlds in lockstep: more gain little, and the pages of all of them are in memory
+BUNDLES = 4  # for each worker at the least, so that all of them have work to the end
 
 
 @dataclass(frozen=True)
@@ -74,33 +79,59 @@ def _tasks(plan: Plan, every: Plan, folder: Path) -> Iterator[Task | None]:
         yield None if complete else replace(task, seeds=missing)
 
 
+def bundles(tasks: Sequence[Task], jobs: int) -> list[Bundle]:
+    """Tasks that differ in policies alone, together: their trainings are done as stacks, and their closed forms.
+
+    A bundle has ALONGSIDE worlds at the most, and fewer where there would not be BUNDLES of them for each worker.
+    """
+    most = min(ALONGSIDE, sum(len(task.seeds) for task in tasks) // (BUNDLES * jobs))
+    found: list[list[Task]] = []
+    open_ones: dict[Hashable, list[Task]] = {}
+    for task in tasks:
+        beside = open_ones.get(key := _kin(task.question))
+        if key is None or beside is None or sum(len(t.seeds) for t in beside) + len(task.seeds) > most:
+            found.append(beside := [])
+            open_ones[key] = beside
+        beside.append(task)
+    return [Bundle(tuple(tasks)) for tasks in found]
+
+
+def _kin(question: Question) -> Hashable:
+    """What points have in common whose models make stacks with one another; None of one whose models make none."""
+    models = [card.model for card in question.all_cards]
+    if not all(model.stacks for model in models):
+        return None
+    return frozenset(models), question.scenario.humans, question.scenario.device
+
+
 def _worked(executor: Executor, tasks: Sequence[Task]) -> Iterator[tuple[Task, dict[int, Failure]]]:
     """Each task with what failed of it, when it is done with. One whose worker died is taken up again."""
     whole = {task.point: task for task in tasks}
     found: dict[str, dict[int, Failure]] = {task.point: {} for task in tasks}
-    todo = list(tasks)
+    todo = bundles(tasks, executor.jobs)
     while todo:
         again = []
         for outcome in executor.map(work, todo):
-            found[outcome.task.point].update(outcome.result or {})
-            rest = _after_death(outcome, found[outcome.task.point]) if outcome.died else None
-            if rest is None:
-                yield whole[outcome.task.point], found[outcome.task.point]
-            else:
-                again.append(rest)
+            for task in outcome.task.tasks:
+                found[task.point].update((outcome.result or {}).get(task.point, {}))
+                rest = _after_death(outcome, task, found[task.point]) if outcome.died else None
+                if rest is None:
+                    yield whole[task.point], found[task.point]
+                else:
+                    again.append(Bundle((rest,)))
         todo = again
 
 
-def _after_death(outcome: Outcome[Task, Any], found: dict[int, Failure]) -> Task | None:
+def _after_death(outcome: Outcome[Bundle, Any], task: Task, found: dict[int, Failure]) -> Task | None:
     """What is left of a task whose worker died: its seeds one by one, without the one that the worker died of."""
-    task = outcome.task
     done = finished(task.record, task.of_sweep)
     left = [seed for seed in task.seeds if seed not in done]
-    if len(left) > 1 and not task.alone:
+    if len(outcome.task.tasks) > 1 or (len(left) > 1 and not task.alone):
         return replace(task, seeds=tuple(left), alone=True)
     running = {seed.seed for seed in task.record.seeds() if seed.status()["state"] == RUNNING}
     culprit = next((seed for seed in left if seed in running), left[0] if left else None)
-    found.update(dict.fromkeys(task.seeds if culprit is None else [culprit], Failure(outcome.died)))
+    whose = (task.seeds or task.of_sweep) if culprit is None else [culprit]
+    found.update(dict.fromkeys(whose, Failure(outcome.died)))
     rest = tuple(seed for seed in left if seed != culprit)
     return replace(task, seeds=rest, alone=True) if rest else None
 

@@ -24,6 +24,8 @@ class Outcome(Generic[T, R]):
 class Executor(ABC):
     """Does tasks, in any order. ``with`` it, so that no worker is left behind."""
 
+    jobs: int = 1  # tasks done side by side
+
     def __enter__(self) -> Self:
         return self
 

@@ -1,8 +1,8 @@
-"""One point of a sweep with its missing seeds: run, summed up, and put down as rows of the table.
+"""Points of a sweep with their missing seeds: run, summed up, and put down as rows of the table.
 
-The run is an ordinary one. A seed that fails takes none with it: those that ran beside it in lockstep are run again,
-each alone. The rows are numbers from the records of finished seeds and nothing else, so that they are the same
-whoever computes them and whenever.
+The runs are ordinary ones, those of a bundle in lockstep. A seed that fails takes none with it: those that ran beside
+it are run again, each alone. The rows are numbers from the records of finished seeds and nothing else, so that they are
+the same whoever computes them and whenever.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Task:
-    """The unit of work."""
+    """A point and what is to be run of it."""
 
     point: str  # the question's digest
     question: Question
@@ -50,6 +50,17 @@ class Task:
     @property
     def record(self) -> RunRecord:
         return RunRecord(self.folder / "points" / self.point)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The unit of work: tasks whose runs go in lockstep."""
+
+    tasks: tuple[Task, ...]
+
+    def __str__(self) -> str:
+        others = len(self.tasks) - 1
+        return self.tasks[0].point + (f" and {others} beside it" if others else "")
 
 
 @dataclass(frozen=True)
@@ -71,32 +82,44 @@ def rows_path(folder: Path, point: str) -> Path:
     return folder / "rows" / f"{point}.json"
 
 
-def work(task: Task) -> dict[int, Failure]:
-    """Run what is missing and write the rows; what failed comes back by seed."""
-    with notices.shown(lambda text: sys.stderr.write(f"notice: {task.point}: {text}\n")):
-        failures = dict(_run(task))
-    try:
-        if finished(task.record, task.of_sweep):
-            write_rows(task)
-    except Exception as error:  # the records are there and cannot be summed up: no seed of them has a row
-        failures.update(dict.fromkeys(task.seeds or task.of_sweep, Failure.of(error)))
+def work(bundle: Bundle) -> dict[str, dict[int, Failure]]:
+    """Run what is missing and write the rows; what failed comes back by point and seed."""
+    failures: dict[str, dict[int, Failure]] = {task.point: {} for task in bundle.tasks}
+    with notices.shown(lambda text: sys.stderr.write(f"notice: {bundle}: {text}\n")):
+        for task, seed, failure in _run(bundle.tasks):
+            failures[task.point][seed] = failure
+    for task in bundle.tasks:
+        try:
+            if finished(task.record, task.of_sweep):
+                write_rows(task)
+        except Exception as error:  # the records are there and cannot be summed up: no seed of them has a row
+            failures[task.point].update(dict.fromkeys(task.seeds or task.of_sweep, Failure.of(error)))
     return failures
 
 
-def _run(task: Task) -> Iterator[tuple[int, Failure]]:
-    groups = [(seed,) for seed in task.seeds] if task.alone else [task.seeds] if task.seeds else []
+def _run(tasks: Sequence[Task]) -> Iterator[tuple[Task, int, Failure]]:
+    together = [(task, seed) for task in tasks if not task.alone for seed in task.seeds]
+    groups = [[(task, seed)] for task in tasks if task.alone for seed in task.seeds]
+    groups += [together] if together else []
     while groups:
-        seeds = groups.pop(0)
+        group = groups.pop(0)
         try:
-            for _ in loop.run(task.question, seeds, task.record.folder):
+            for _ in loop.run_several(_asked(group)):
                 pass
         except Exception as error:  # whatever it was, the others go on
-            done = finished(task.record, seeds)
-            left = [seed for seed in seeds if seed not in done] or list(seeds)
+            left = [(task, seed) for task, seed in group if seed not in finished(task.record, [seed])] or group
             if len(left) == 1:
-                yield left[0], Failure.of(error)
+                yield *left[0], Failure.of(error)
             else:
-                groups += [(seed,) for seed in left]
+                groups += [[one] for one in left]
+
+
+def _asked(group: Sequence[tuple[Task, int]]) -> list[loop.Asked]:
+    tasks = {task.point: task for task, _ in group}
+    return [
+        loop.Asked(task.question, [seed for other, seed in group if other.point == point], task.record.folder)
+        for point, task in tasks.items()
+    ]
 
 
 # Rows
