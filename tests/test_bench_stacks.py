@@ -111,25 +111,25 @@ def test_training_of_one_and_of_sixteen():
     _, told = ratio(seconds, "bare", "products")
     show("   nothing but the matrix products of the same updates, in NumPy", told, "-")
     assert alone > 1.5
-    assert every > 1.6  # what is wanted is more, here and below; README says what stands in the way
+    assert every > 2.4
 
 
 def test_what_a_transport_plan_costs():
     x, z = to_model(points(BATCH).x), torch.randn(BATCH, 2, generator=torch.Generator().manual_seed(0))
     y = torch.zeros(BATCH, dtype=torch.int64)
-    costs, works = {}, {"independent": our_updates(RING, 1, UPDATES)}
+    costs, works = {}, {"independent": our_updates(RING, 1, UPDATES // 2)}
     for size in (None, 64, 32):
         planned = FlowMatching(net=RING.net, train=RING.train, coupling_batch=size)
-        works[str(size)] = our_updates(planned, 1, UPDATES // 4)
+        works[str(size)] = our_updates(planned, 1, UPDATES // 2)
         costs[size] = float((x - z[pair(z, x, y, size)]).square().sum(1).mean())
     seconds = by_turns(TURNS, **works)
     free = float((x - z).square().sum(1).mean())
     for size, cost in costs.items():
-        speed, told = ratio(seconds, "independent", str(size), 1 / 4)
+        speed, told = ratio(seconds, "independent", str(size))
         what = f"plans of {size}" if size else "the exact plan of all 256"
         show(f"   minibatch-ot, {what}, as a ratio to independent pairs", told, "0.6" if size == 32 else "-")
         show("      squared distance of a pair, independent being " + f"{free:.2f}", f"{cost:.2f}", "-")
-    assert speed > 0.4
+    assert speed > 0.6
 
 
 def test_sampling_of_one_and_of_sixteen():
@@ -157,8 +157,8 @@ def test_sampling_of_one_and_of_sixteen():
     show("   sampling by Euler-100, one model, as a ratio to a bare loop", told, "1.2")
     every, told = ratio(seconds, "bare", "stacked", MEMBERS)
     show("   a stack of 16, samples of all of them", told, "1.5")
-    assert alone > 1.05
-    assert every > 1.05
+    assert alone > 1.2
+    assert every > 1.5
 
 
 LOOP = """
@@ -207,8 +207,8 @@ def test_the_mix_loop_of_six_generations():
     show("six generations of 600 updates, half of each set real: a world, to a bare loop's time", told, "0.6")
     many = by_turns(1, many=lambda: worlds(question, MEMBERS))["many"][0] / statistics.median(seconds["one"])
     show("   16 seeds in lockstep, as a ratio to the time of one", f"{many:.1f}", "6")
-    assert share < 0.7
-    assert many < MEMBERS
+    assert share < 0.6
+    assert many < MEMBERS  # what is wanted is less, here and below; README says what stands in the way
 
 
 def test_sixteen_seeds_of_the_digits_demo(tmp_path):
