@@ -28,7 +28,7 @@ test-slow: setup
 faults: setup
 	$(BIN)/python -m pytest -m faults -s
 
-# Every promised figure, written into reports/bench/README.md. Leave the machine alone meanwhile (about ten minutes).
+# Every promised figure, written into reports/bench/README.md. Leave the machine alone meanwhile (about twenty minutes).
 bench: setup
 	ECOSYSTEM_WRITE_BENCH=1 $(BIN)/python -m pytest -m bench -s
 

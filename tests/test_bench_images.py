@@ -152,7 +152,7 @@ PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "cifar10-classifier"
 
 
 def test_what_the_small_card_for_cifar10_reaches(unpacked, monkeypatch):
-    """Generation 0 of one seed, 10,000 samples, in the eyes of a network that knows CIFAR-10; beside noise."""
+    """Generation 0 of one seed, 2,000 samples, in the eyes of a network that knows CIFAR-10; beside noise."""
     if not PUBLISHED.exists():
         pytest.skip(f"no weights: {PUBLISHED} is absent")
     monkeypatch.setenv("ECOSYSTEM_WEIGHTS", str(PUBLISHED))
@@ -165,7 +165,7 @@ def test_what_the_small_card_for_cifar10_reaches(unpacked, monkeypatch):
     x = to_web(
         lab.generator.sample(prompts, torch.from_numpy(lab.generator.noise(10_000, stream(0, "bench", "noise"))))
     )
-    noise = stream(0, "bench", "images").integers(0, 256, x.shape, dtype=np.uint8)
+    noise = stream(0, "bench", "images").integers(0, 256, (10_000, 3, 32, 32), dtype=np.uint8)
     features = Resnet20Features(torch.device("cpu"))
     held_out = features.of(world.humans.held_out().x)
     human = world.corpus.items[:10_000]
@@ -175,6 +175,6 @@ def test_what_the_small_card_for_cifar10_reaches(unpacked, monkeypatch):
         f"{found[0]:.3f}",
         "-",
     )
-    show("   samples of flow-matching-cifar10-small, generation 0", f"{found[1]:.2f}", "-")
-    show("   noise", f"{found[2]:.1f}", "-")
+    show("   2,000 samples of flow-matching-cifar10-small, generation 0", f"{found[1]:.2f}", "-")
+    show("   10,000 images of noise", f"{found[2]:.1f}", "-")
     assert found[0] < 0.1 < found[1] < found[2] / 2
