@@ -396,7 +396,7 @@ def test_what_checkpoints_cost_the_digits_demo(tmp_path, monkeypatch):
     list(loop.run(scenarios.load("lambda-mixture"), [0], tmp_path))
     share = sum(spent) / (time.perf_counter() - began)
     show(f"{len(spent)} checkpoints of the digits demo, of its wall time", f"{100 * share:.2f} %", "3 %")
-    assert len(spent) >= 8
+    assert len(spent) >= 4
     assert share < 0.03
 
 

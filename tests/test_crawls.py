@@ -8,6 +8,8 @@ file. (Over 25 other seeds the deviations have mean 0 and standard deviation 1.0
 import itertools
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import networkx as nx
 import numpy as np
@@ -358,12 +360,18 @@ def test_an_endless_exponent_takes_the_most_popular_site_first():
 @pytest.mark.bench
 @pytest.mark.parametrize("crawl", [RandomWalkCrawl(), RandomWalkCrawl(restart=0.0), PopularityCrawl()])
 def test_ten_million_pages(crawl):
-    """100,000 of 10,000,000 pages on 1,000 sites: at most 2 s and 2 GB, with the grouping by site."""
+    """100,000 of 10,000,000 pages on 1,000 sites, in a process of its own: at most 2 s and 2 GB, with the grouping."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        seconds, taken, memory = process.submit(ten_million, crawl).result()
+    assert taken == 100_000
+    assert seconds < 2
+    assert memory < 2 * 2**30
+
+
+def ten_million(crawl):
     links = Links(nx.barabasi_albert_graph(1000, 3, seed=1))
     site = stream(0, "test", "site").integers(1000, size=10**7).astype(np.int32)
     ids = np.arange(10**7)
     begun = time.perf_counter()
     taken = crawl.order(links, site, ids, 100_000, streams())
-    assert time.perf_counter() - begun < 2
-    assert len(np.unique(taken)) == 100_000
-    assert psutil.Process().memory_info().rss < 2 * 2**30
+    return time.perf_counter() - begun, len(np.unique(taken)), psutil.Process().memory_info().rss

@@ -866,9 +866,16 @@ def test_what_a_point_costs_beyond_its_run(tmp_path):
     assert overhead < 0.05
 
 
+def burn(_):
+    return sum(i * i for i in range(10_000_000))
+
+
 @pytest.mark.bench
-def test_two_workers_are_nearly_twice_as_fast(tmp_path):
-    """64 short runs of a closed form; the workers' start, once a sweep, is measured apart."""
+def test_two_workers_are_nearly_as_much_faster_as_two_processes_can_be(tmp_path):
+    """64 short runs of a closed form, beside pure Python: two processors may be two threads of one core.
+
+    The workers' start, once a sweep, is measured apart.
+    """
     (tmp_path / "s.yaml").write_text(SHORT.replace("rounds: 1", "rounds: 40"))
     sets = ["users.crowd.k=1,2,3,4,5,6,7,8", "web.archive=" + ",".join(map(str, range(30, 38)))]
     executor = Local(2)
@@ -877,7 +884,13 @@ def test_two_workers_are_nearly_twice_as_fast(tmp_path):
     for i in range(3):
         one, _ = swept_in(Serial(), tmp_path / "s.yaml", tmp_path / f"one-{i}", sets, [0])
         two, _ = swept_in(executor, tmp_path / "s.yaml", tmp_path / f"two-{i}", sets, [0])
-        ratios.append(one / two)
+        took = []
+        for bare in (Serial(), executor):
+            began = time.perf_counter()
+            list(bare.map(burn, range(8)))
+            took.append(time.perf_counter() - began)
+        ratios.append((one / two, took[0] / took[1]))
     told = f"first points after {start:.1f} s; 64 runs {one:.1f} s in this process, {two:.1f} s on two workers; ratios"
-    print(f"\n{told} {', '.join(f'{ratio:.2f}' for ratio in ratios)}   (limit 1.8)")  # noqa: T201
-    assert max(ratios) >= 1.8
+    shown = ", ".join(f"{ours:.2f} of {bare:.2f}" for ours, bare in ratios)
+    print(f"\n{told} {shown}   (limit 0.9 of it)")  # noqa: T201
+    assert max(ours / bare for ours, bare in ratios) >= 0.9

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 ROWS = 256  # of a model that are sampled at once: their values stay in a processor's cache
 CACHE = 6 * 2**20  # bytes of values that are computed together on a CPU
-AHEAD = 2**16  # numbers that are drawn at once, for as many updates as they make
+AHEAD = 2**16  # numbers that a member draws at once, for as many updates as they make
 AT_ONCE_ELSEWHERE = 1024  # members, or blocks of rows
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -158,7 +158,7 @@ class _Training:
     @torch.no_grad()  # here, and not around the yields above: whoever is told of an update may train something else
     def updates(self, lr: Sequence[float]) -> list[float]:
         """Advance all members by a batch at each of these learning rates; their losses of the last."""
-        ahead = max(1, AHEAD // (len(self.members) * self.settings.batch * self.nets.size))
+        ahead = max(1, AHEAD // (self.settings.batch * self.nets.size))
         for first in range(0, len(lr), ahead):
             rates = lr[first : first + ahead]
             for rate, drawn in zip(rates, self._draw(len(rates)), strict=True):
