@@ -529,6 +529,29 @@ def test_what_a_dead_worker_leaves_is_run_without_the_seed_it_died_of(bundles, t
     assert set(frame["why"].dropna()) == {"its worker was killed by SIGKILL"}
 
 
+class Late(Serial):
+    """Its worker dies over the first tasks when all of their seeds have finished, and before there are rows."""
+
+    def map(self, function, tasks):
+        for bundle in tasks:
+            if all(task.alone for task in bundle.tasks):
+                yield from super().map(function, [bundle])
+                continue
+            for task in bundle.tasks:
+                for _ in loop.run(task.question, task.seeds, task.record.folder):
+                    pass
+            yield driver.Outcome(bundle, None, "its worker was killed by SIGKILL")
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_a_worker_that_dies_behind_its_last_seed_costs_no_result(seeds, tiny, tmp_path):
+    made = plan.make(str(tiny), designed(["users.crowd.k=1,2"]), seeds)
+    done = [event for event in driver.run(made, Late(), tmp_path / "s") if isinstance(event, driver.Done)]
+    assert [list(event.failures) for event in done] == [[], []]
+    list(driver.run(made, Serial(), tmp_path / "t"))
+    assert (tmp_path / "s" / "sweep.parquet").read_bytes() == (tmp_path / "t" / "sweep.parquet").read_bytes()
+
+
 def test_only_as_many_ray_workers_as_find_room():
     assert cluster.fitting(4, 0, {"CPU": 2.0}) == 2
     assert cluster.fitting(0, 0, {"CPU": 8.0}) == 8

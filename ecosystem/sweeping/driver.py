@@ -126,7 +126,8 @@ def _after_death(outcome: Outcome[Bundle, Any], task: Task, found: dict[int, Fai
     """What is left of a task whose worker died: its seeds one by one, without the one that the worker died of."""
     done = finished(task.record, task.of_sweep)
     left = [seed for seed in task.seeds if seed not in done]
-    if len(outcome.task.tasks) > 1 or (len(left) > 1 and not task.alone):
+    # Of several it may have been any; and one that has finished may only want its rows.
+    if not task.alone and (len(outcome.task.tasks) > 1 or len(task.seeds) > 1 or not left):
         return replace(task, seeds=tuple(left), alone=True)
     running = {seed.seed for seed in task.record.seeds() if seed.status()["state"] == RUNNING}
     culprit = next((seed for seed in left if seed in running), left[0] if left else None)
