@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -85,6 +85,14 @@ class Asked:
     folder: Path
 
 
+class Waiting(NamedTuple):
+    """A seed that is to be run."""
+
+    question: Question
+    record: SeedRecord
+    devices: Sequence[torch.device]
+
+
 def run(question: Question, seeds: Sequence[int], folder: Path | None = None, force: bool = False) -> Iterator[Event]:
     """Run every seed that is not on record yet: in lockstep where the models make stacks, else one by one.
 
@@ -95,10 +103,10 @@ def run(question: Question, seeds: Sequence[int], folder: Path | None = None, fo
 
 def run_several(asked: Sequence[Asked], force: bool = False) -> Iterator[Event]:
     """The same for several questions, the seeds of all of them in lockstep."""
-    missing: list[tuple[Question, SeedRecord]] = []
+    missing: list[Waiting] = []
     with ExitStack() as locks:
         for one in asked:
-            compute.present(one.question.scenario.device)
+            devices = compute.present(one.question.scenario.device)
             weights.unchanged(one.question)
             record = RunRecord(one.folder)
             _make(record)
@@ -106,13 +114,11 @@ def run_several(asked: Sequence[Asked], force: bool = False) -> Iterator[Event]:
             record.tidy()
             _open(record, one.question, force)
             kept = [seed for seed in one.seeds if not force and _finished(record.seed(seed))]
-            for seed in kept:
-                _drop_what_it_went_on_from(
-                    record.seed(seed), one.question
-                )  # who finished it may have been killed before
+            for seed in kept:  # who finished it may have been killed before
+                _drop_what_it_went_on_from(record.seed(seed), one.question)
             if kept:
                 yield Event("kept", kept[0], together=len(kept))
-            missing += [(one.question, record.seed(seed)) for seed in one.seeds if seed not in set(kept)]
+            missing += [Waiting(one.question, record.seed(n), devices) for n in one.seeds if n not in set(kept)]
         size = TOGETHER if all(card.model.stacks for one in asked for card in one.question.all_cards) else 1
         for start in range(0, len(missing), size):
             yield from _run_together(missing[start : start + size], force)
@@ -181,17 +187,16 @@ def _finished(record: SeedRecord) -> bool:
     return record.begun and record.status()["state"] == FINISHED
 
 
-def _run_together(seeds: Sequence[tuple[Question, SeedRecord]], anew: bool) -> Iterator[Event]:
+def _run_together(seeds: Sequence[Waiting], anew: bool) -> Iterator[Event]:
     """Some seeds to their ends, round by round."""
     alive: list[Running] = []
-    scenarios = [question.scenario for question, _ in seeds]
+    scenarios = [seed.question.scenario for seed in seeds]
     # Where all are to be kept, there is to be one of every round.
     every_round = any(scenario.checkpoint_keep is None for scenario in scenarios)
     pace = Pace(min(scenario.checkpoint_minutes for scenario in scenarios), len(seeds), every_round)
-    for question, record in seeds:
+    for question, record, devices in seeds:
         yield Event("start", record.seed)
         clock.enter("start")  # also of a process that has run something else before
-        devices = compute.present(question.scenario.device)
         alive.append(Running(World(question, record.seed, devices[0], devices), record, len(seeds)))
     everyone = list(alive)
     try:
@@ -217,7 +222,7 @@ def _run_together(seeds: Sequence[tuple[Question, SeedRecord]], anew: bool) -> I
         for seed in alive:
             seed.leave(FAILED, why=str(error))
         if isinstance(error, OSError):
-            raise RecordError(_unwritable(seeds[0][1], error)) from error
+            raise RecordError(_unwritable(seeds[0].record, error)) from error
         if compute.out_of_memory(error):
             raise MemoryError(str(error)) from error
         raise

@@ -380,7 +380,7 @@ def test_a_round_of_the_world():
 
 
 def test_what_checkpoints_cost_the_digits_demo(tmp_path, monkeypatch):
-    """Every round of it gets one; their time by the clock that decides when the next is due."""
+    """Every round of it gets one, as all are to be kept; their time by the clock that decides when the next is due."""
     spent = []
 
     class Watched(loop.Pace):
@@ -393,10 +393,10 @@ def test_what_checkpoints_cost_the_digits_demo(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "Pace", Watched)
     began = time.perf_counter()
-    list(loop.run(scenarios.load("lambda-mixture"), [0], tmp_path))
+    list(loop.run(scenarios.load("lambda-mixture", {"checkpoint_keep": "null"}), [0], tmp_path))
     share = sum(spent) / (time.perf_counter() - began)
     show(f"{len(spent)} checkpoints of the digits demo, of its wall time", f"{100 * share:.2f} %", "3 %")
-    assert len(spent) >= 4
+    assert len(spent) >= 8
     assert share < 0.03
 
 

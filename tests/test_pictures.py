@@ -206,6 +206,17 @@ def test_what_is_no_image_is_refused(text: bytes, tmp_path: Path) -> None:
 WHOLE = noise(20, 16, 3)
 
 
+@pytest.mark.parametrize("lost", range(21))
+def test_a_damaged_png_is_refused_also_where_its_checksums_are_missing(lost: int, tmp_path: Path) -> None:
+    """Its pixels could still be read."""
+    path, frame = tmp_path / "x.png", Frame(8, 3, "center")
+    read(Image.fromarray(WHOLE), path, frame)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 2
+    path.write_bytes(data[: len(data) - lost])
+    assert why(path, frame).why == UNREADABLE
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     ending=st.sampled_from(["png", "jpg", "bmp", "gif", "tif", "webp", "ppm"]),

@@ -225,6 +225,13 @@ class Provider(mesa.Agent):
         y, z = torch.from_numpy(prompts), torch.from_numpy(noise)
         return Draw(self.generator, y.to(self.device), z.to(self.device))
 
+    def drawn(self, prompts: NDArray[np.int64], rng: np.random.Generator) -> Iteration[Draw, Tensor, Tensor]:
+        """Those samples. Raises TrainingError that says whose model failed."""
+        try:
+            return (yield self.draw(prompts, rng))
+        except TrainingError as error:
+            raise self.at_fault(error) from None
+
     def distil(self) -> Iteration[Draw, Tensor, None]:
         """In the phase in which users ask: the images of another provider that generation 0 will be trained on."""
         world: World = self.model
@@ -236,10 +243,7 @@ class Provider(mesa.Agent):
             return
         streams, images = Streams(world.seed, self.name, world.round), settings.distil.images
         prompts = np.arange(images) % world.humans.classes
-        try:
-            x = yield teacher.draw(prompts, streams.numpy("distilled noise"))
-        except TrainingError as error:
-            raise teacher.at_fault(error) from None
+        x = yield from teacher.drawn(prompts, streams.numpy("distilled noise"))
         world.publish_made(
             to_web(x),
             label=prompts,

@@ -230,10 +230,8 @@ def candidates(
     (ballots, k), shape = server.shape, world.humans.shape
     if len(serving) == 1:
         provider = serving[0]
-        try:
-            x = yield provider.draw(prompts if k == 1 else np.repeat(prompts, k), named(f"{noise} of {provider.name}"))
-        except TrainingError as error:
-            raise provider.at_fault(error) from None
+        every = prompts if k == 1 else np.repeat(prompts, k)
+        x = yield from provider.drawn(every, named(f"{noise} of {provider.name}"))
         return to_web(x).reshape(ballots, k, *shape)
     asked = server[:, :1] if server.strides[1] == 0 else server  # a column, where all slots of a ballot are one's
     each = k // asked.shape[1]  # images in a row

@@ -74,6 +74,9 @@ def pixels(path: Path, frame: Frame) -> NDArray[np.uint8]:
     try:
         with Image.open(path, formats=TRIED) as image:
             _check_size(image, frame)
+            if image.format == "PNG":  # Pillow reads no further than the last pixel, and may leave out a checksum
+                image.verify()
+        with Image.open(path, formats=TRIED) as image:  # verified ones have to be opened again
             return _pixels(image, frame)
     except Unfit:
         raise

@@ -11,7 +11,7 @@ import math
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,9 @@ class Task:
     @property
     def record(self) -> RunRecord:
         return RunRecord(self.folder / "points" / self.point)
+
+    def one_by_one(self) -> list[Task]:
+        return [replace(self, seeds=(seed,)) for seed in self.seeds]
 
 
 @dataclass(frozen=True)
@@ -98,28 +101,21 @@ def work(bundle: Bundle) -> dict[str, dict[int, Failure]]:
 
 
 def _run(tasks: Sequence[Task]) -> Iterator[tuple[Task, int, Failure]]:
-    together = [(task, seed) for task in tasks if not task.alone for seed in task.seeds]
-    groups = [[(task, seed)] for task in tasks if task.alone for seed in task.seeds]
+    together = [task for task in tasks if task.seeds and not task.alone]
+    groups = [[one] for task in tasks if task.alone for one in task.one_by_one()]
     groups += [together] if together else []
     while groups:
         group = groups.pop(0)
         try:
-            for _ in loop.run_several(_asked(group)):
+            for _ in loop.run_several([loop.Asked(task.question, task.seeds, task.record.folder) for task in group]):
                 pass
         except Exception as error:  # whatever it was, the others go on
-            left = [(task, seed) for task, seed in group if seed not in finished(task.record, [seed])] or group
+            each = [one for task in group for one in task.one_by_one()]
+            left = [one for one in each if not finished(one.record, one.seeds)] or each
             if len(left) == 1:
-                yield *left[0], Failure.of(error)
+                yield left[0], left[0].seeds[0], Failure.of(error)
             else:
                 groups += [[one] for one in left]
-
-
-def _asked(group: Sequence[tuple[Task, int]]) -> list[loop.Asked]:
-    tasks = {task.point: task for task, _ in group}
-    return [
-        loop.Asked(task.question, [seed for other, seed in group if other.point == point], task.record.folder)
-        for point, task in tasks.items()
-    ]
 
 
 # Rows
