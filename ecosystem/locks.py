@@ -61,11 +61,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _take(path: Path, owner: Owner) -> None:
     mine = path.with_name(f"{NAME}.{owner.host}.{owner.pid}")
     try:
-        mine.write_text(json.dumps(asdict(owner)), encoding="utf-8")
-    except OSError as error:
-        raise RecordError(f"{path.parent} cannot be written: {error.strerror}. Choose another --out.") from error
-    try:
-        while not _linked(mine, path):
+        while not _linked(mine, path, owner):
             holder = _owner(path)
             if holder is not None and not holder.gone:
                 raise RecordError(_refusal(path, holder, owner))
@@ -82,10 +78,14 @@ def _tidy(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _linked(mine: Path, path: Path) -> bool:
+def _linked(mine: Path, path: Path, owner: Owner) -> bool:
+    try:
+        mine.write_text(json.dumps(asdict(owner)), encoding="utf-8")
+    except OSError as error:
+        raise RecordError(f"{path.parent} cannot be written: {error.strerror}. Choose another --out.") from error
     try:
         os.link(mine, path)
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):  # who holds the lock may have taken ours for a dead process's
         return False
     return True
 

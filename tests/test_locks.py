@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 import psutil
 import pytest
 
+from ecosystem import locks
 from ecosystem.errors import RecordError
 from ecosystem.locks import NAME, Owner, locked
 
@@ -71,6 +72,22 @@ def test_a_lock_that_names_nobody_is_nobody_s(text, tmp_path):
     (tmp_path / NAME).write_text(text)
     with locked(tmp_path):
         pass
+
+
+def test_who_is_tidied_away_while_it_asks_is_refused(tmp_path, monkeypatch):
+    """A file that is open and not yet written names nobody: the owner that tidies takes it for a dead process's."""
+    other, link = psutil.Process().parent(), os.link
+
+    def tidied_before(mine, path):
+        held_by(tmp_path, replace(Owner.this(), pid=other.pid, started=other.create_time()))
+        mine.write_text("")
+        locks._tidy(tmp_path)
+        link(mine, path)
+
+    monkeypatch.setattr(os, "link", tidied_before)
+    with pytest.raises(RecordError, match=f"process {other.pid} on"):
+        locked(tmp_path).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
 def test_of_many_that_find_a_dead_lock_one_gets_it(tmp_path):
