@@ -1,11 +1,16 @@
-"""Where tensors live, and with how many threads torch and NumPy compute: the only place that sets either.
+"""Where tensors live, with how many threads torch and NumPy compute, and how they come by memory: all set here alone.
 
 One thread is the default: on a busy machine two torch threads were measured up to ten times slower than one, and
 the number of threads changes results in the last bits. ``ECOSYSTEM_THREADS`` overrides it.
+
+The C library gives what it is handed back to the system at once where it was large, and every layer of a network asks
+for it again, page by page: that was half of the time of 1,000 images through a small U-Net, and a tenth of that of its
+training. So it keeps a while what was given back (``KEPT``); the most that a process holds is about what it was.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 from functools import cache
 
@@ -13,6 +18,10 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from ecosystem.errors import ScenarioError
+
+KEPT = 2**29  # bytes that may stay with the process at the top of its memory, unused
+LARGE = 2**28  # bytes from which on an array gets, and gives back, memory of its own
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -34,15 +43,27 @@ def present(device: str = "auto") -> tuple[torch.device, ...]:
 
 
 def set_up(device: str = "auto") -> torch.device:
-    """Set torch's threads and return the device: `auto` is CUDA where there is one."""
+    """Set threads and memory, and return the device: `auto` is CUDA where there is one."""
     text = os.environ.get("ECOSYSTEM_THREADS", "1")
     if not text.isdigit() or int(text) < 1:
         raise ScenarioError(f"ECOSYSTEM_THREADS is {text!r}; it must be a number of threads, 1 or more")
     torch.set_num_threads(int(text))
     threadpool_limits(int(text), user_api="blas")  # NumPy's, for the same reasons
+    _keep_memory()
     if device == "cuda" and not torch.cuda.is_available():
         raise ScenarioError("device: cuda was asked for, but torch sees none here. Use `--set device=auto`.")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@cache
+def _keep_memory() -> None:
+    """Where the C library is GNU's; others have no such threshold."""
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    set_option(M_MMAP_THRESHOLD, LARGE)
+    set_option(M_TRIM_THRESHOLD, KEPT)
 
 
 @cache  # a look at all libraries takes over a millisecond, and every seed's manifest asks

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,7 +67,8 @@ def _take(path: Path, owner: Owner) -> None:
                 raise RecordError(_refusal(path, holder, owner))
             _take_away(path)
     finally:
-        mine.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that has become read-only
+            mine.unlink()
 
 
 def _tidy(folder: Path) -> None:

@@ -1,8 +1,12 @@
 """Providers on several devices, and what a user is told of a machine that has too little."""
 
+import platform
+import subprocess
+import sys
 import warnings
 
 import numpy as np
+import pytest
 import torch
 from test_models import fit, images, vectors
 from test_training import card
@@ -86,6 +90,30 @@ def test_auto_is_every_gpu_and_cuda_is_one(monkeypatch):
         assert list(map(str, compute.present("auto"))) == auto
         assert list(map(str, compute.present("cuda"))) == ["cuda"]
         assert compute.present("cpu") == (CPU,)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library has these thresholds")
+def test_memory_that_was_given_back_is_not_asked_for_anew():
+    """Arrays of 64 MiB, ten times: else the system would have to hand over 16,384 pages each time, or 32 large ones."""
+    program = """
+import resource, torch
+from ecosystem import compute
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.empty(2**24).fill_(1.0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before, _ = pages(), compute.set_up("cpu")
+pages()
+print(before, pages())
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    before, since = map(int, told.split())
+    assert since < max(100, before / 50)
 
 
 def test_the_manifest_tells_of_devices_where_there_are_several():
