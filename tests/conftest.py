@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-UNPACK = Path(__file__).parents[2] / "shared" / "data" / "unpack.py"
+DATA = Path(__file__).parents[2] / "shared" / "data"
+UNPACK, WEIGHTS = DATA / "unpack.py", DATA / "cifar10-classifier"
 TINY = """\
 name: tiny
 rounds: 3
@@ -119,6 +120,14 @@ def tiny_in():
 def tiny(tiny_in, tmp_path):
     """The same into the test's own folder."""
     return lambda *replacements, **more: tiny_in(tmp_path, *replacements, **more)
+
+
+@pytest.fixture
+def published_weights(monkeypatch):
+    """A network of others that knows CIFAR-10."""
+    if not WEIGHTS.is_dir():
+        pytest.skip(f"{WEIGHTS} is absent")
+    monkeypatch.setenv("ECOSYSTEM_WEIGHTS", str(WEIGHTS))
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,6 @@ from ecosystem.world import World
 # TorchScript is what clean-fid's weights are in; its end is announced. So is that of an argument clean-fid gives SciPy.
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}Warning") for kind in ("Future", "Deprecation", "User")]
 CPU = torch.device("cpu")
-PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "cifar10-classifier"
 Floats = NDArray[np.float64]
 Images = NDArray[np.uint8]
 
@@ -115,9 +114,8 @@ def test_the_formats_hold_the_same_network(folders: Path) -> None:
     assert not np.array_equal(Resnet20Features(CPU).of(images(3)), one), "a file that changed is read anew"
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"{PUBLISHED} is absent")
-def test_the_published_file_is_read_and_is_the_one_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ECOSYSTEM_WEIGHTS", str(PUBLISHED))
+@pytest.mark.usefixtures("published_weights")
+def test_the_published_file_is_read_and_is_the_one_of_its_name() -> None:
     found = Resnet20Features(CPU)
     assert found.weights is not None and found.weights.startswith("12fca82f")
     # As our network had them when it was right on 91.73 % of the 10,000 test images: the slow test below is the truth.
@@ -125,12 +123,9 @@ def test_the_published_file_is_read_and_is_the_one_of_its_name(monkeypatch: pyte
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"{PUBLISHED} is absent")
-def test_the_published_network_is_as_good_as_it_was_published(
-    unpacked: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("published_weights")
+def test_the_published_network_is_as_good_as_it_was_published(unpacked: Callable[[str], str]) -> None:
     """91.73 % of the whole test set; of 1,000 images of it, within three standard errors, 2.6 %."""
-    monkeypatch.setenv("ECOSYSTEM_WEIGHTS", str(PUBLISHED))
     judge = features.judge("resnet20-cifar10", Cifar10(root=unpacked("cifar10"), held_out=1000), CPU)
     assert judge.accuracy == pytest.approx(0.9173, abs=0.026)
 
