@@ -2,7 +2,7 @@
 
 ``ecosystem models --measure CARD`` runs it over three seeds under each condition of CONDITIONS that suits the card,
 and writes the means into the card's file, below its last line ``baselines:``. The seconds are those of training on
-the machine at hand.
+the machine at hand; where it has a GPU, that is named, with what it does in a second and the memory it takes.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ecosystem import compute
 from ecosystem.documents import dump
 from ecosystem.errors import ScenarioError
 from ecosystem.loop import round_line
 from ecosystem.models import cards
+from ecosystem.models.base import to_web
+from ecosystem.models.neural import NeuralFamily
 from ecosystem.question import Question
 from ecosystem.scenarios import from_text
 from ecosystem.world import World
@@ -73,7 +76,7 @@ def measure(name: str, say: Callable[[str], None]) -> None:
 def question(card: str, humans: dict[str, Any], pages: int) -> Question:
     """A world of one round without users."""
     world = {
-        "name": f"clean-{card}",
+        "name": f"clean-{Path(card).stem}",
         "rounds": 1,
         "humans": humans,
         "web": {"archive": pages},
@@ -91,20 +94,47 @@ def _one(asked: Question, seed: int) -> dict[str, Any]:
         elif progress.phase == "retrain":
             began = time.perf_counter()
     metrics = round_line(world)["providers"]["lab"]["trained"]["metrics"]
-    return {"metrics": metrics, "updates": updates, "seconds": seconds}
+    row = {"metrics": metrics, "updates": updates, "seconds": seconds}
+    return row | ({"gpu": _on_gpu(world, seconds)} if world.device.type == "cuda" else {})
+
+
+def _on_gpu(world: World, seconds: float) -> dict[str, float]:
+    """Of a world whose provider has just been trained, in so many seconds."""
+    (provider,) = world.providers
+    family = world.question.card(provider.name, 0).model
+    assert isinstance(family, NeuralFamily), "closed forms are not measured"
+    draw = provider.draw(*world.evaluator.prompts())
+    began = time.perf_counter()
+    to_web(draw.generator.sample(draw.y, draw.noise))  # waits for the device
+    return {
+        "images_per_second": family.train.budget_images / seconds,
+        "samples_per_second": len(draw.y) / (time.perf_counter() - began),
+        "memory": torch.cuda.max_memory_allocated() / 2**30,
+    }
 
 
 def _mean(asked: Question, pages: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
     names = [name for name in rows[0]["metrics"] if name not in ("variance",)]
-    return {
+    found = {
         "humans": asked.scenario.humans.open().conditions,
         "pages": pages,
         "seeds": len(rows),
-        "metrics": {name: _short(np.mean([row["metrics"][name] for row in rows])) for name in names},
+        "metrics": _means([row["metrics"] for row in rows], names),
         "updates": rows[0]["updates"],
         "seconds": _short(np.mean([row["seconds"] for row in rows])),
-        "machine": f"{platform.machine()}, {_processor()}, one thread",
+        "machine": _machine(),
     }
+    return found | ({"gpu": _means([row["gpu"] for row in rows], rows[0]["gpu"])} if "gpu" in rows[0] else {})
+
+
+def _means(rows: Sequence[Mapping[str, float]], names: Iterable[str]) -> dict[str, float]:
+    return {name: _short(np.mean([row[name] for row in rows])) for name in names}
+
+
+def _machine() -> str:
+    if torch.cuda.is_available():
+        return f"{platform.machine()}, {torch.cuda.get_device_name()}"
+    return f"{platform.machine()}, {_processor()}, one thread"
 
 
 def _short(value: Any) -> float:

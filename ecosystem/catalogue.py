@@ -20,7 +20,7 @@ from ecosystem.models import (
     diffusion,
     ode,
 )
-from ecosystem.models.cards import Card, CardBaseline
+from ecosystem.models.cards import Card, CardBaseline, OnGpu
 from ecosystem.models.edm import EdmSampler
 from ecosystem.models.normalizing_flow import ChainSettings
 from ecosystem.models.unets import UNetSettings
@@ -146,7 +146,14 @@ def _baselines(found: list[Card]) -> list[str]:
     for card in found:
         rows += [_baseline(card.name, baseline) for baseline in card.baselines]
     rows += ["", *(f"{card.name}: no baseline measured yet." for card in found if _unmeasured(card))]
-    return rows
+    on_gpu = [_on_gpu(card.name, b, b.gpu) for card in found for b in card.baselines if b.gpu]
+    head = ["| card | machine | images/s in training | samples/s | peak memory, GiB |", "|" + "---|" * 5]
+    return [*rows, "", *([*head, *on_gpu] if on_gpu else ["No card has been measured on a GPU yet."])]
+
+
+def _on_gpu(name: str, b: CardBaseline, gpu: OnGpu) -> str:
+    found = (gpu.images_per_second, gpu.samples_per_second, gpu.memory)
+    return f"| {name} | {b.machine} | {' | '.join(f'{value:,.3g}' for value in found)} |"
 
 
 def _unmeasured(card: Card) -> bool:

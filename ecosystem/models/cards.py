@@ -25,6 +25,15 @@ FOLDER = "models"
 
 
 @dataclass(frozen=True)
+class OnGpu(Settings):
+    """What a GPU did in a second, images trained on and samples drawn, and the most memory it held, in GiB."""
+
+    images_per_second: float
+    samples_per_second: float
+    memory: float
+
+
+@dataclass(frozen=True)
 class CardBaseline(Settings):
     """Means over ``seeds`` of generation 0; ``seconds`` of training and ``updates`` are for orientation."""
 
@@ -35,6 +44,7 @@ class CardBaseline(Settings):
     updates: int
     seconds: float
     machine: str
+    gpu: OnGpu | None = None
 
 
 @dataclass(frozen=True)
