@@ -4,8 +4,9 @@ One thread is the default: on a busy machine two torch threads were measured up 
 the number of threads changes results in the last bits. ``ECOSYSTEM_THREADS`` overrides it.
 
 The C library gives what it is handed back to the system at once where it was large, and every layer of a network asks
-for it again, page by page: that was two fifths of the time of 1,000 images through a small U-Net, and a tenth of that
-of its training. So it keeps a while what was given back (``KEPT``); the most that a process holds is about what it was.
+for it again, page by page: that was a third of the time of 1,000 images through a small U-Net, and about a tenth of
+that of its training. So it keeps a while what was given back (``KEPT``); the most that a process holds is about what
+it was.
 """
 
 from __future__ import annotations

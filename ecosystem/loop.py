@@ -118,7 +118,7 @@ def run_several(asked: Sequence[Asked], force: bool = False) -> Iterator[Event]:
                 _drop_what_it_went_on_from(record.seed(seed), one.question)
             if kept:
                 yield Event("kept", kept[0], together=len(kept))
-            missing += [Waiting(one.question, record.seed(n), devices) for n in one.seeds if n not in set(kept)]
+            missing += [Waiting(one.question, record.seed(n), devices) for n in one.seeds if n not in kept]
         size = TOGETHER if all(card.model.stacks for one in asked for card in one.question.all_cards) else 1
         for start in range(0, len(missing), size):
             yield from _run_together(missing[start : start + size], force)

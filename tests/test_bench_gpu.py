@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_bench_stacks import BATCH, RING, begun, points
+from test_bench_images import bare, in_memory
+from test_bench_stacks import BATCH, RING, begun, our_updates
 from torch.utils.flop_counter import FlopCounterMode
-from turns import ratio, show
+from turns import by_turns, ratio, show
 
-from ecosystem.models import cards, stack
+from ecosystem.models import cards
 from ecosystem.models.base import TrainingSet
 from ecosystem.models.execution import autocast
 from ecosystem.models.nets import build
@@ -28,41 +29,17 @@ CPU = torch.device("cpu")
 on_a_gpu = [pytest.mark.bench, pytest.mark.skipif(not GPU, reason="no GPU here")]
 
 
-def seconds(work, device):
-    """Until the device is done as well."""
-    began = time.perf_counter()
-    work()
-    if device.type == "cuda":
+def clock():
+    """Of the wall; a GPU is done by then."""
+    if GPU:
         torch.cuda.synchronize()
-    return time.perf_counter() - began
-
-
-def turns(number, device, **works):
-    """Seconds of each, by turns; a first turn is for compilers and caches."""
-    found = {name: [] for name in works}
-    for turn in range(number + 1):
-        for name, work in works.items():
-            spent = seconds(work, device)
-            if turn:
-                found[name].append(spent)
-    return found
+    return time.perf_counter()
 
 
 def peak(device, dtype, n):
     """Operations a second of an n x n product."""
     a = torch.ones(n, n, device=device, dtype=dtype)
-    return 2 * n**3 / min(turns(5, device, product=lambda: a @ a)["product"])
-
-
-def stacked(members, updates, device):
-    """A call is so many updates of each member of a stack."""
-    made = []
-    for seed in range(members):
-        state, data = begun(RING, seed), points(seed=seed)
-        state = TrainState.new(state.net.to(device))
-        data = TrainingSet(data.x.to(device), data.y.to(device), data.classes)
-        made.append(stack.Member(state, data, torch.Generator(device).manual_seed(seed)))
-    return lambda: list(stack.train(RING, made, updates * BATCH, (4e-3, 2e-4)))
+    return 2 * n**3 / min(by_turns(5, clock=clock, product=lambda: a @ a)["product"])
 
 
 def operations():
@@ -90,27 +67,14 @@ class Images:
         list(train(self.family.loss, self.state, self.data, settings, images, (1e-4, 1e-4), self.generator))
 
     def bare(self):
-        """A plain program of which a call is as many updates."""
         settings, net = self.family.train, self.begun().laid_out(self.family.train.channels_last).net
-        called = net if settings.compile == "none" else torch.compile(net)
-        parameters, ema = list(net.parameters()), [p.detach().clone() for p in net.parameters()]
-        optimiser = torch.optim.Adam(parameters, lr=1e-4, fused=True)
+        fast = net if settings.compile == "none" else torch.compile(net)
 
-        def work():
-            for _ in range(self.updates):
-                index = torch.randint(len(self.data), (settings.batch,), generator=self.generator, device=self.device)
-                x = self.data.x[index].float() / 127.5 - 1
-                with autocast(settings.precision, self.device):
-                    seen, t, target = self.family.regression(x, *self.family.draws(x, self.generator))
-                    loss = (called(seen, t, self.data.y[index]).float() - target).square().mean()
-                optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
-                optimiser.step()
-                with torch.no_grad():
-                    torch._foreach_lerp_(ema, parameters, 1 - settings.ema)
+        def call(*inputs):
+            with autocast(settings.precision, self.device):
+                return fast(*inputs)
 
-        return work
+        return bare(net, in_memory(self.data, settings.batch), self.updates, call)
 
     def sampled(self, n):
         y = torch.arange(n, device=self.device) % 10
@@ -138,9 +102,9 @@ def compiled(family):
 def test_a_stack_beside_a_thread_of_the_processor(members):
     device, updates = torch.device("cuda"), 100
     torch.cuda.reset_peak_memory_stats()
-    gpu = turns(5, device, ours=stacked(members, updates, device))
+    gpu = by_turns(5, clock=clock, ours=our_updates(RING, members, updates, device))
     held = torch.cuda.max_memory_allocated() / 2**20
-    cpu = turns(3, CPU, ours=stacked(members, updates // 10, CPU))
+    cpu = by_turns(3, clock=clock, ours=our_updates(RING, members, updates // 10))
     rate = members * updates / min(gpu["ours"])
     times = rate / (members * (updates // 10) / min(cpu["ours"]))
     show(f"a stack of {members} on the GPU: updates/s of all", f"{rate:.0f}", "-")
@@ -154,7 +118,7 @@ def test_a_stack_beside_a_thread_of_the_processor(members):
 @pytest.mark.parametrize("card", [pytest.param("flow-matching-mnist", marks=on_a_gpu)])
 def test_a_unet_beside_a_bare_compiled_loop(card):
     work = Images(compiled(uncoupled(card)), (1, 28, 28), torch.device("cuda"), 50)
-    found = turns(5, work.device, ours=work.ours, bare=work.bare())
+    found = by_turns(5, clock=clock, ours=work.ours, bare=work.bare())
     to_bare, told = ratio(found, "bare")
     show(f"{card} on the GPU, compiled, 16 bits: updates, to a bare compiled loop", told, "0.95")
     assert to_bare > 0.95
@@ -164,9 +128,9 @@ def test_a_unet_beside_a_bare_compiled_loop(card):
 def test_what_a_gpu_does_with_the_card_for_cifar10(card):
     work = Images(compiled(uncoupled(card)), (3, 32, 32), torch.device("cuda"), 20)
     torch.cuda.reset_peak_memory_stats()
-    spent = min(turns(5, work.device, ours=work.ours)["ours"])
+    spent = min(by_turns(5, clock=clock, ours=work.ours)["ours"])
     images = work.updates * work.family.train.batch / spent
-    drawn = 1000 / min(turns(2, work.device, ours=work.sampled(1000))["ours"])
+    drawn = 1000 / min(by_turns(2, clock=clock, ours=work.sampled(1000))["ours"])
     show(f"{card} on the GPU, compiled, 16 bits: images/s in training", f"{images:.0f}", "-")
     share = images * work.operations() / peak(work.device, torch.bfloat16, 8192)
     show("   share of its peak in 16 bits", f"{100 * share:.0f} %", "-")
@@ -178,7 +142,9 @@ def test_what_would_be_measured_works():
     """At a size of nothing, on the CPU."""
     small = replace(uncoupled("flow-matching-mnist"), net=UNetSettings(channels=(8, 8)), sampler=OdeSampler(steps=1))
     work = Images(replace(small, train=replace(small.train, batch=2)), (1, 8, 8), CPU, 1)
-    found = turns(2, CPU, ours=work.ours, bare=work.bare(), stack=stacked(2, 1, CPU), drawn=work.sampled(2))
+    found = by_turns(
+        2, clock=clock, ours=work.ours, bare=work.bare(), stack=our_updates(RING, 2, 1), drawn=work.sampled(2)
+    )
     assert all(len(spent) == 2 and min(spent) > 0 for spent in found.values())
     assert ratio(found, "bare")[0] > 0
     assert work.state.updates == 3, "ours trains"

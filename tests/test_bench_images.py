@@ -55,12 +55,12 @@ def made(net):
     return build(lambda: net.build((1, 28, 28), 10), torch.Generator().manual_seed(0))
 
 
-def update(net, ema, optimiser, generator, x, y):
+def update(net, call, ema, optimiser, generator, x, y):
     """A bare update: flow matching's loss, clipping, Adam and the moving average."""
-    z = torch.randn(x.shape, generator=generator)
-    t = torch.rand(len(x), generator=generator)
+    z = torch.randn(x.shape, generator=generator, device=x.device)
+    t = torch.rand(len(x), generator=generator, device=x.device)
     s = t[:, None, None, None]
-    loss = (net((1 - s) * z + s * x, t, y) - (x - z)).square().mean()
+    loss = (call((1 - s) * z + s * x, t, y) - (x - z)).square().mean()
     optimiser.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -69,19 +69,19 @@ def update(net, ema, optimiser, generator, x, y):
         torch._foreach_lerp_(ema, list(net.parameters()), 0.001)
 
 
-def bare(net, batches, updates):
-    """A plain program, so many updates a call."""
+def bare(net, batches, updates, call=None):
+    """A plain program, so many updates a call. ``call``: how the network is asked, where not as it is."""
     ema = [p.detach().clone() for p in net.parameters()]
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
-    generator = torch.Generator().manual_seed(1)
-    return lambda: [update(net, ema, optimiser, generator, *next(batches)) for _ in range(updates)]
+    generator = torch.Generator(ema[0].device).manual_seed(1)
+    return lambda: [update(net, call or net, ema, optimiser, generator, *next(batches)) for _ in range(updates)]
 
 
-def in_memory(data):
+def in_memory(data, batch=BATCH):
     """The batches of a plain program: the whole set as floats, and a random choice each time."""
-    x, generator = data.x.float() / 127.5 - 1, torch.Generator().manual_seed(2)
+    x, generator = data.x.float() / 127.5 - 1, torch.Generator(data.x.device).manual_seed(2)
     while True:
-        index = torch.randint(len(x), (BATCH,), generator=generator)
+        index = torch.randint(len(x), (batch,), generator=generator, device=x.device)
         yield x[index], data.y[index]
 
 

@@ -44,12 +44,12 @@ def ring(n, seed=0):
     return 2 * np.stack([np.cos(at), np.sin(at)], 1) + 0.1 * rng.standard_normal((n, 2))
 
 
-def points(n=1500, seed=0):
-    return TrainingSet(torch.from_numpy(ring(n, seed)), torch.zeros(n, dtype=torch.int64), 1)
+def points(n=1500, seed=0, device="cpu"):
+    return TrainingSet(torch.from_numpy(ring(n, seed)).to(device), torch.zeros(n, dtype=torch.int64, device=device), 1)
 
 
-def begun(family, seed=0):
-    return TrainState.new(build(lambda: family.build((2,), 1), torch.Generator().manual_seed(seed)))
+def begun(family, seed=0, device="cpu"):
+    return TrainState.new(build(lambda: family.build((2,), 1), torch.Generator().manual_seed(seed)).to(device))
 
 
 def bare_updates(family, net, data, updates, lr=4e-3):
@@ -69,10 +69,12 @@ def bare_updates(family, net, data, updates, lr=4e-3):
             torch._foreach_lerp_(ema, parameters, 0.002)
 
 
-def our_updates(family, members, updates):
+def our_updates(family, members, updates, device="cpu"):
     """A call is so many updates of each member."""
-    states = [begun(family, seed) for seed in range(members)]
-    made = [stack.Member(state, points(seed=i), torch.Generator().manual_seed(i)) for i, state in enumerate(states)]
+    made = [
+        stack.Member(begun(family, i, device), points(seed=i, device=device), torch.Generator(device).manual_seed(i))
+        for i in range(members)
+    ]
     return lambda: list(stack.train(family, made, updates * BATCH, (4e-3, 2e-4)))
 
 

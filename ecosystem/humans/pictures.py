@@ -75,8 +75,7 @@ def pixels(path: Path, frame: Frame) -> NDArray[np.uint8]:
         with Image.open(path, formats=TRIED) as image:
             _check_size(image, frame)
             if image.format == "PNG":  # Pillow reads no further than the last pixel, and may leave out a checksum
-                image.verify()
-        with Image.open(path, formats=TRIED) as image:  # verified ones have to be opened again
+                _verify(path)
             return _pixels(image, frame)
     except Unfit:
         raise
@@ -86,6 +85,12 @@ def pixels(path: Path, frame: Frame) -> NDArray[np.uint8]:
         raise Unfit(UNREADABLE, "its content is no image") from error
     except Exception as error:  # the decoders have a dozen ways to say "damaged"
         raise Unfit(UNREADABLE, str(error).strip() or type(error).__name__) from error
+
+
+def _verify(path: Path) -> None:
+    """All checksums. An image that was verified can no longer be loaded, so it is opened for this alone."""
+    with Image.open(path, formats=TRIED) as image:
+        image.verify()
 
 
 def _check_size(image: Image.Image, frame: Frame) -> None:
