@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from pydantic import TypeAdapter, ValidationError
 from scipy.optimize import linear_sum_assignment
 
 from ecosystem.errors import TrainingError
@@ -21,6 +22,7 @@ from ecosystem.models import (
     Gaussian,
     Kde,
     Mixture,
+    ModelFamily,
     NormalizingFlow,
     Vae,
     flow_matching,
@@ -28,7 +30,7 @@ from ecosystem.models import (
 from ecosystem.models.base import TrainingSet, to_model, to_web
 from ecosystem.models.diffusion import AncestralSampler, DdimSampler, ddim_times, signal
 from ecosystem.models.edm import EdmSampler
-from ecosystem.models.flow_matching import OdeSampler, pair
+from ecosystem.models.flow_matching import LogitNormal, OdeSampler, pair
 from ecosystem.models.nets import MLPSettings, UNetSettings, build
 from ecosystem.models.normalizing_flow import MAFSettings, NSFSettings, RealNVPSettings
 from ecosystem.models.ode import AdaptiveSampler
@@ -52,6 +54,7 @@ FAMILIES = [
     Mixture(components=3, covariance="spherical"),
     FlowMatching(net=TINY, train=SMALL, sampler=OdeSampler(steps=4)),
     FlowMatching(net=TINY, train=SMALL, coupling="independent", sampler=OdeSampler(kind="euler", steps=4)),
+    FlowMatching(net=TINY, train=SMALL, times=LogitNormal(mean=-1.0), sampler=OdeSampler(steps=4)),
     Diffusion(net=TINY, train=SMALL, prediction="noise", schedule="linear", sampler=DdimSampler(steps=5)),
     Diffusion(net=TINY, train=SMALL, sampler=DdimSampler(steps=5, spacing="quadratic")),
     Diffusion(net=TINY, train=SMALL, sampler=AncestralSampler(steps=4)),
@@ -194,6 +197,7 @@ def test_a_budget_in_place_of_the_card(fitted):
     "family",
     [
         FlowMatching(net=NARROW, train=QUICK),
+        FlowMatching(net=NARROW, train=QUICK, times=LogitNormal(mean=-0.6, std=1.2)),
         Diffusion(net=NARROW, train=QUICK),
         Diffusion(net=NARROW, train=QUICK, prediction="noise", schedule="linear"),
         Edm(net=NARROW, train=QUICK, sampler=EdmSampler(steps=40)),
@@ -250,6 +254,25 @@ def test_a_loss_that_is_not_a_number_stops_the_training(family):
     data.x[3] = float("nan")
     with pytest.raises(TrainingError, match="loss became nan"):
         fit(family, data)
+
+
+def test_times_are_logit_normal_where_the_card_says_so():
+    from scipy.stats import kstest, norm, uniform
+
+    def times(family):
+        z, t = family.draws(torch.zeros(20_000, 2), torch.Generator().manual_seed(0))
+        assert z.shape == (20_000, 2) and t.dtype == torch.float32
+        return t.double()
+
+    assert kstest(times(FlowMatching()), uniform.cdf).pvalue > 1e-3
+    told = times(FlowMatching(times=LogitNormal(mean=-0.6, std=1.2)))
+    assert kstest(torch.logit(told), norm(-0.6, 1.2).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("times", [{"std": 0.0}, {"std": -1.0}, {"mean": "nan"}, {"mode": 1.0}, "uniform"], ids=str)
+def test_times_that_are_none_are_refused(times):
+    with pytest.raises(ValidationError, match="times"):
+        TypeAdapter(ModelFamily).validate_python({"family": "flow-matching", "times": times})
 
 
 def test_the_pairing_is_pots_optimal_plan_within_classes():

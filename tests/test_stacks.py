@@ -12,7 +12,7 @@ from ecosystem.models import stack
 from ecosystem.models.base import Fit, TrainingSet
 from ecosystem.models.diffusion import AncestralSampler, DdimSampler, Diffusion
 from ecosystem.models.edm import Edm
-from ecosystem.models.flow_matching import FlowMatching
+from ecosystem.models.flow_matching import FlowMatching, LogitNormal
 from ecosystem.models.mlps import MLPs, filled
 from ecosystem.models.nets import MLPSettings, UNetSettings, build
 from ecosystem.models.ode import AdaptiveSampler, OdeSampler
@@ -23,7 +23,11 @@ SHORT = TrainSettings(budget_images=3000, finetune_images=600, batch=50, lr=1e-2
 FAMILIES = (
     FlowMatching(net=MLPSettings(width=16, depth=2), train=SHORT, sampler=OdeSampler(steps=3)),
     FlowMatching(
-        net=MLPSettings(width=7, depth=1), train=SHORT, coupling="independent", sampler=OdeSampler("heun", steps=2)
+        net=MLPSettings(width=7, depth=1),
+        train=SHORT,
+        coupling="independent",
+        times=LogitNormal(mean=-0.5),
+        sampler=OdeSampler("heun", steps=2),
     ),
     Diffusion(net=MLPSettings(width=8, depth=1), train=SHORT, sampler=DdimSampler(steps=4)),
     Diffusion(net=MLPSettings(width=8, depth=1), train=SHORT, sampler=AncestralSampler(steps=3)),
