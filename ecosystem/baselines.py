@@ -56,8 +56,10 @@ CONDITIONS: dict[str, list[tuple[dict[str, Any], int]]] = {
     "flow-matching-cifar10": [({"source": "cifar10"}, 50_000)],
     "diffusion-cifar10": [({"source": "cifar10"}, 50_000)],
     "edm-cifar10": [({"source": "cifar10"}, 50_000)],
+    "normalizing-flow-cifar10": [({"source": "cifar10"}, 50_000)],
+    "vae-cifar10": [({"source": "cifar10"}, 50_000)],
 }
-LARGE = {"flow-matching-mnist", "flow-matching-cifar10", "diffusion-cifar10", "edm-cifar10"}
+LARGE = {"flow-matching-mnist", *(card for card in CONDITIONS if card.endswith("-cifar10"))}
 SMALL = [card for card in CONDITIONS if card not in LARGE]
 
 

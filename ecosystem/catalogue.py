@@ -22,7 +22,8 @@ from ecosystem.models import (
 )
 from ecosystem.models.cards import Card, CardBaseline, OnGpu
 from ecosystem.models.edm import EdmSampler
-from ecosystem.models.normalizing_flow import ChainSettings
+from ecosystem.models.flow_nets import ChainSettings
+from ecosystem.models.multi_scale import MultiScaleSettings
 from ecosystem.models.unets import UNetSettings
 from ecosystem.models.vae import ConvolutionalSettings
 from ecosystem.rng import lent
@@ -97,6 +98,8 @@ def _network(model: Diffusion | Edm | FlowMatching | NormalizingFlow | Vae) -> s
     net = model.net
     if isinstance(net, ChainSettings):
         return f"{net.kind} {net.transforms} times {net.width} x {net.depth}"
+    if isinstance(net, MultiScaleSettings):
+        return f"{net.kind} {net.channels}, {net.scales + 1} scales, {net.blocks} blocks"
     if isinstance(net, UNetSettings | ConvolutionalSettings):
         shape = " ".join(map(str, net.channels))
     else:

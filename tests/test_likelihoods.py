@@ -6,6 +6,7 @@ The laws that hold for every family are in test_models.py.
 import copy
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from ecosystem.errors import ScenarioError, TrainingError
 from ecosystem.metrics.exact import BitsPerDimension
 from ecosystem.models import ModelFamily, NormalizingFlow, Vae
 from ecosystem.models.base import TrainingSet, to_web
+from ecosystem.models.flow_nets import MAFSettings, NSFSettings, RealNVPSettings
+from ecosystem.models.multi_scale import MultiScaleSettings, squares
 from ecosystem.models.nets import build
-from ecosystem.models.normalizing_flow import MAFSettings, NSFSettings, RealNVPSettings
 from ecosystem.models.train import TrainSettings
 from ecosystem.models.vae import ConvolutionalSettings, PerceptronSettings, divergence
 from ecosystem.rng import Streams, stream
@@ -69,13 +71,13 @@ def draw(generator, y, bias=1.0):
     return generator.sample(torch.as_tensor(y), bias**0.5 * noise)
 
 
-def stirred(net, shape, classes=2, seed=0):
+def stirred(net, shape, classes=2, seed=0, std=0.4):
     """A flow in 64 bits whose every parameter is drawn, so that none of its maps is the identity."""
     generator = torch.Generator().manual_seed(seed)
     flow = build(lambda: net.build(shape, classes), generator).double()
     with torch.no_grad():
         for parameter in flow.parameters():
-            parameter.normal_(0, 0.4, generator=generator)
+            parameter.normal_(0, std, generator=generator)
         flow.shift.normal_(generator=generator)
         flow.scale.uniform_(0.5, 2.0, generator=generator)
     return flow.requires_grad_(False)
@@ -144,6 +146,93 @@ def test_every_coordinate_leans_on_every_other(net):
     )
     inverse = torch.linalg.inv(jacobian)
     assert ((jacobian.abs() > 1e-9) | (inverse.abs() > 1e-9)).all()
+
+
+# Flows: couplings of convolutions, on images
+
+
+MANY = MultiScaleSettings(channels=8, blocks=1, scales=2)
+ONE = MultiScaleSettings(channels=8, blocks=2, scales=1)
+every_image = pytest.mark.parametrize(
+    ("net", "shape"),
+    [(ONE, (1, 4, 4)), (ONE, (3, 4, 6)), (MANY, (1, 8, 8)), (replace(ONE, scales=0), (2, 3, 2))],
+    ids=str,
+)
+
+
+def stirred_images(net, shape, n=4):
+    dims = math.prod(shape)
+    return stirred(net, shape, std=0.1), normal(n, dims), torch.arange(n) % 2
+
+
+@every_image
+def test_a_flow_of_convolutions_comes_back(net, shape):
+    flow, z, y = stirred_images(net, shape, 20)
+    x = flow.inverse(z, y)
+    assert (x - z).abs().mean() > 0.1, "it moves what it is given"
+    assert_allclose(flow(x, y)[0], z, atol=1e-8)
+
+
+@every_image
+def test_the_log_determinant_of_convolutions_is_that_of_their_jacobian(net, shape):
+    flow, x, y = stirred_images(net, shape, 1)
+    jacobian = torch.autograd.functional.jacobian(lambda one: flow(one[None], y)[0][0], x[0])
+    sign, size = torch.linalg.slogdet(jacobian)
+    assert sign == 1
+    assert float(flow(x, y)[1]) == pytest.approx(float(size), abs=1e-8)
+
+
+def test_every_pixel_is_moved_by_its_neighbours_and_by_the_class():
+    """After the first scale half of the pixels are done; all of them have been moved by then."""
+    flow, x, y = stirred_images(ONE, (1, 4, 4), 1)
+    jacobian = torch.autograd.functional.jacobian(lambda one: flow(one[None], y)[0][0], x[0])
+    assert ((jacobian.abs() > 1e-9).sum(1) > 2).all()
+    assert ((flow(x, y)[0] - flow(x, 1 - y)[0]).abs() > 1e-9).all()
+
+
+def test_squares_are_the_four_pixels_of_each():
+    image = np.arange(2 * 4 * 6).reshape(2, 4, 6)
+    corners = squares(image)
+    assert corners.shape == (4, 2, 2, 3)
+    for corner, (down, right) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        assert (corners[corner] == image[:, down::2, right::2]).all()
+
+
+def test_real_nvps_scales_hand_on_the_white_fields():
+    """By the masks: chessboards of all pixels, halves of all, and chessboards of those that half of them leave."""
+    flow = stirred(ONE, (1, 4, 4))
+    moved = [np.flatnonzero(~part.mask.numpy()) for part in list(flow.chain.transforms)[:-1]]
+    fields = np.indices((4, 4)).sum(0).ravel() % 2
+    black, white = np.flatnonzero(fields == 0), np.flatnonzero(fields == 1)
+    upper, lower = ([i for i in range(16) if i // 4 % 2 == half] for half in (0, 1))
+    first = [black, white, black, upper, lower, upper]
+    assert all(np.array_equal(a, b) for a, b in zip(moved, first, strict=False)) and len(moved) == 10
+    assert all(set(a) < set(white) for a in moved[6:])
+    assert set(moved[6]) | set(moved[7]) == set(white) and not set(moved[6]) & set(moved[7])
+
+
+def test_convolutions_learn_that_neighbours_are_alike():
+    """Pixels of one grey an image, within 2 levels: one number has to be told, and a flow of pixels alone needs all."""
+    rng = stream(0, "test", "greys")
+    grey = rng.integers(20, 230, (600, 1, 1, 1)) + rng.integers(-2, 3, (600, 1, 4, 4))
+    data = labelled(torch.from_numpy(grey.astype(np.uint8)))
+    train = TrainSettings(budget_images=4000, batch=50, lr=1e-2, ema=0.9)
+    flow = fit(NormalizingFlow(net=replace(ONE, scales=0), train=train), TrainingSet(data.x[:500], data.y[:500], 1))
+    told = in_bits(flow.log_prob(data.x[500:], data.y[500:]), data.x[500:])
+    truth = (math.log2(210) + 16 * math.log2(5)) / 16  # nearly: that the grey can be told from its pixels
+    assert truth - 0.1 < told < truth + 2.5, "the pixels alone have log2 210 = 7.7"
+
+
+def test_images_that_cannot_be_halved_are_refused_before_anything_runs():
+    card = "{family: normalizing-flow, net: {kind: multi-scale, scales: 2}}"
+    with pytest.raises(ScenarioError, match=r"images of 8 x 8 cannot be halved 3 time.*lower `scales`"):
+        humans = "{source: digits, held_out: 50}"
+        scenarios.from_text(WORLD.format(humans=humans, card=card.replace("scales: 2", "scales: 3"), more=""))
+    scenarios.from_text(WORLD.format(humans="{source: digits, held_out: 50}", card=card, more=""))
+    with pytest.raises(ScenarioError, match=r"need images, and `two-moons` has vectors(.|\n)*kind: nsf"):
+        scenarios.from_text(WORLD.format(humans="{source: two-moons}", card=card, more=""))
+    with pytest.raises(TrainingError, match="need images"):
+        fit(NormalizingFlow(net=MANY), labelled(normal(10, 4)))
 
 
 # Flows: what they learn
@@ -521,7 +610,7 @@ def test_a_world_runs_with_it(card, bias):
 
 @pytest.mark.parametrize(
     "family",
-    [NormalizingFlow(net=NETS[2], alpha=0.01), Vae(net=ConvolutionalSettings(), std=0.1, pixel_noise=True)],
+    [NormalizingFlow(net=NETS[2], alpha=0.01), NormalizingFlow(net=ONE), Vae(net=ConvolutionalSettings(), std=0.1, pixel_noise=True)],
     ids=lambda f: f.family,
 )
 def test_a_family_goes_through_its_card(family):
@@ -536,6 +625,9 @@ def test_a_family_goes_through_its_card(family):
         {"family": "normalizing-flow", "net": {"kind": "maf", "bins": 8}},
         {"family": "normalizing-flow", "net": {"kind": "nsf", "bins": 1}},
         {"family": "normalizing-flow", "net": {"kind": "nsf", "transforms": 0}},
+        {"family": "normalizing-flow", "net": {"kind": "multi-scale", "channels": 12}},
+        {"family": "normalizing-flow", "net": {"kind": "multi-scale", "blocks": 0}},
+        {"family": "normalizing-flow", "net": {"kind": "multi-scale", "scales": 17}},
         {"family": "normalizing-flow", "alpha": 0.5},
         {"family": "normalizing-flow", "alpha": 0.0},
         {"family": "vae", "latent": 0},

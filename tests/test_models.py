@@ -1,5 +1,6 @@
 """The laws of the model contract, over every family."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -31,8 +32,9 @@ from ecosystem.models.base import TrainingSet, to_model, to_web
 from ecosystem.models.diffusion import AncestralSampler, DdimSampler, ddim_times, signal
 from ecosystem.models.edm import EdmSampler
 from ecosystem.models.flow_matching import LogitNormal, OdeSampler, pair
+from ecosystem.models.flow_nets import MAFSettings, NSFSettings, RealNVPSettings
+from ecosystem.models.multi_scale import MultiScaleSettings
 from ecosystem.models.nets import MLPSettings, UNetSettings, build
-from ecosystem.models.normalizing_flow import MAFSettings, NSFSettings, RealNVPSettings
 from ecosystem.models.ode import AdaptiveSampler
 from ecosystem.models.train import TrainSettings, TrainState, train
 from ecosystem.models.vae import ConvolutionalSettings, PerceptronSettings
@@ -41,7 +43,7 @@ from ecosystem.rng import Streams, stream
 SMALL = TrainSettings(budget_images=1_000, finetune_images=200, batch=50, lr=3e-3)
 TINY = MLPSettings(width=16, depth=1)
 NARROW, QUICK = MLPSettings(width=32, depth=1), TrainSettings(budget_images=12_000, batch=100, lr=1e-2)
-OF_IMAGES = UNetSettings | ConvolutionalSettings
+OF_IMAGES = UNetSettings | ConvolutionalSettings | MultiScaleSettings
 FAMILIES = [
     Gaussian(),
     Gaussian(estimator="unbiased"),
@@ -54,7 +56,7 @@ FAMILIES = [
     Mixture(components=3, covariance="spherical"),
     FlowMatching(net=TINY, train=SMALL, sampler=OdeSampler(steps=4)),
     FlowMatching(net=TINY, train=SMALL, coupling="independent", sampler=OdeSampler(kind="euler", steps=4)),
-    FlowMatching(net=TINY, train=SMALL, times=LogitNormal(mean=-1.0), sampler=OdeSampler(steps=4)),
+    FlowMatching(net=TINY, train=SMALL, logit_normal=LogitNormal(mean=-1.0), sampler=OdeSampler(steps=4)),
     Diffusion(net=TINY, train=SMALL, prediction="noise", schedule="linear", sampler=DdimSampler(steps=5)),
     Diffusion(net=TINY, train=SMALL, sampler=DdimSampler(steps=5, spacing="quadratic")),
     Diffusion(net=TINY, train=SMALL, sampler=AncestralSampler(steps=4)),
@@ -62,6 +64,9 @@ FAMILIES = [
     FlowMatching(net=TINY, train=SMALL, sampler=AdaptiveSampler(tolerance=1e-3)),
     NormalizingFlow(net=NSFSettings(transforms=2, width=16, depth=1, bins=4), train=SMALL),
     NormalizingFlow(net=MAFSettings(transforms=2, width=16, depth=1), train=SMALL),
+    NormalizingFlow(
+        net=MultiScaleSettings(channels=8, blocks=1), train=replace(SMALL, budget_images=200, finetune_images=100)
+    ),
     Vae(net=PerceptronSettings(width=16, depth=1), train=SMALL, latent=2),
     Vae(net=ConvolutionalSettings(channels=(8, 16), width=16), train=replace(SMALL, budget_images=500), latent=2),
     Diffusion(
@@ -197,7 +202,7 @@ def test_a_budget_in_place_of_the_card(fitted):
     "family",
     [
         FlowMatching(net=NARROW, train=QUICK),
-        FlowMatching(net=NARROW, train=QUICK, times=LogitNormal(mean=-0.6, std=1.2)),
+        FlowMatching(net=NARROW, train=QUICK, logit_normal=LogitNormal(mean=-0.6, std=1.2)),
         Diffusion(net=NARROW, train=QUICK),
         Diffusion(net=NARROW, train=QUICK, prediction="noise", schedule="linear"),
         Edm(net=NARROW, train=QUICK, sampler=EdmSampler(steps=40)),
@@ -265,14 +270,14 @@ def test_times_are_logit_normal_where_the_card_says_so():
         return t.double()
 
     assert kstest(times(FlowMatching()), uniform.cdf).pvalue > 1e-3
-    told = times(FlowMatching(times=LogitNormal(mean=-0.6, std=1.2)))
+    told = times(FlowMatching(logit_normal=LogitNormal(mean=-0.6, std=1.2)))
     assert kstest(torch.logit(told), norm(-0.6, 1.2).cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("times", [{"std": 0.0}, {"std": -1.0}, {"mean": "nan"}, {"mode": 1.0}, "uniform"], ids=str)
 def test_times_that_are_none_are_refused(times):
-    with pytest.raises(ValidationError, match="times"):
-        TypeAdapter(ModelFamily).validate_python({"family": "flow-matching", "times": times})
+    with pytest.raises(ValidationError, match="logit_normal"):
+        TypeAdapter(ModelFamily).validate_json(json.dumps({"family": "flow-matching", "logit_normal": times}))
 
 
 def test_the_pairing_is_pots_optimal_plan_within_classes():

@@ -26,7 +26,7 @@ FAMILIES = (
         net=MLPSettings(width=7, depth=1),
         train=SHORT,
         coupling="independent",
-        times=LogitNormal(mean=-0.5),
+        logit_normal=LogitNormal(mean=-0.5),
         sampler=OdeSampler("heun", steps=2),
     ),
     Diffusion(net=MLPSettings(width=8, depth=1), train=SHORT, sampler=DdimSampler(steps=4)),

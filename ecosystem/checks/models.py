@@ -17,10 +17,12 @@ from ecosystem.models import (
     FlowMatching,
     Gaussian,
     Mixture,
+    ModelFamily,
     NormalizingFlow,
     Pretrained,
     Vae,
 )
+from ecosystem.models.multi_scale import MultiScaleSettings
 from ecosystem.models.unets import UNetSettings
 from ecosystem.models.vae import ConvolutionalSettings
 
@@ -46,6 +48,13 @@ def model_checks(scenario: Scenario, humans: Humans, found: Mapping[str, Card]) 
             yield from _covariance_checks(route, provider.name, card.model, humans)
         elif len(humans.shape) == 1 and not isinstance(card.model, Pretrained):  # that is looked into by weights.py
             yield from _vector_checks(route, provider.name, card.model, humans)
+        elif (misfit := _misfit(card.model, humans)) is not None:
+            yield (*route, "net"), f"`{provider.name}`: {misfit}", "lower `scales`, or give images another `size`"
+
+
+def _misfit(model: ModelFamily, humans: Humans) -> str | None:
+    net = model.net if isinstance(model, NormalizingFlow) else None
+    return net.misfit(humans.shape) if isinstance(net, MultiScaleSettings) else None
 
 
 def _covariance_checks(route: Route, name: str, model: ClosedForm, humans: Humans) -> Iterator[Finding]:
@@ -70,10 +79,11 @@ def _vector_checks(
     route: Route, name: str, model: FlowMatching | Diffusion | Edm | NormalizingFlow | Vae, humans: Humans
 ) -> Iterator[Finding]:
     """Of a network that is to learn vectors."""
-    if isinstance(model.net, UNetSettings | ConvolutionalSettings):
+    if isinstance(model.net, UNetSettings | ConvolutionalSettings | MultiScaleSettings):
         what = "a U-Net, which needs" if model.net.kind == "unet" else "convolutions, which need"
         problem = f"`{name}` has {what} images, and `{humans.name}` has vectors"
-        yield (*route, "net"), problem, "use a model with `net: {kind: mlp}`"
+        other = "nsf" if model.net.kind == "multi-scale" else "mlp"
+        yield (*route, "net"), problem, f"use a model with `net: {{kind: {other}}}`"
     if isinstance(model, Diffusion) and model.sampler.clip:
         problem = f"`{name}` clips to [-1, 1], the range of images, and `{humans.name}` has vectors"
         yield (*route, "sampler"), problem, "use a model with `sampler: {clip: false}`"

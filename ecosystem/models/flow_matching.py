@@ -14,8 +14,8 @@ the pairs, and most of that is a search for the dual values, which a few steps o
 to: plans of 256 pairs in the plane take a third of the time, of 32 two thirds. ``coupling_batch`` makes several smaller
 plans of a batch, which is the same estimator with a smaller minibatch; README says what that costs in distance.
 
-``times`` draws t in training from a logit-normal distribution instead of uniformly: log(t / (1 - t)) ~ N(mean, std^2)
-(P. Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image Synthesis, 2024, arXiv 2403.03206, whose
+``logit_normal`` draws t in training from that distribution instead of uniformly: log(t / (1 - t)) ~ N(mean, std^2) (P.
+Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image Synthesis, 2024, arXiv 2403.03206, whose
 t runs the other way, so that their mean is minus ours). The velocity that the network is to learn is the same.
 """
 
@@ -59,13 +59,13 @@ class FlowMatching(ScoreFamily):
     family: Literal["flow-matching"] = "flow-matching"
     coupling: Literal["minibatch-ot", "independent"] = "minibatch-ot"
     coupling_batch: Positive | None = None  # pairs that the plan is made of at once, at most; null: all of a batch
-    times: LogitNormal | None = None  # in training; null: uniform
+    logit_normal: LogitNormal | None = None  # of t in training; null: uniform
     sampler: Sampler = OdeSampler()
 
     def draws(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         z = torch.randn(x.shape, generator=generator, device=x.device)
-        if self.times is not None:
-            return z, self.times.draw(len(x), generator)
+        if self.logit_normal is not None:
+            return z, self.logit_normal.draw(len(x), generator)
         return z, torch.rand(len(x), generator=generator, device=x.device)
 
     def coupled(self, x: Tensor, y: Tensor, draws: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
