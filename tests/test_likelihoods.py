@@ -610,7 +610,11 @@ def test_a_world_runs_with_it(card, bias):
 
 @pytest.mark.parametrize(
     "family",
-    [NormalizingFlow(net=NETS[2], alpha=0.01), NormalizingFlow(net=ONE), Vae(net=ConvolutionalSettings(), std=0.1, pixel_noise=True)],
+    [
+        NormalizingFlow(net=NETS[2], alpha=0.01),
+        NormalizingFlow(net=ONE),
+        Vae(net=ConvolutionalSettings(), std=0.1, pixel_noise=True),
+    ],
     ids=lambda f: f.family,
 )
 def test_a_family_goes_through_its_card(family):

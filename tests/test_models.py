@@ -31,11 +31,12 @@ from ecosystem.models import (
 from ecosystem.models.base import TrainingSet, to_model, to_web
 from ecosystem.models.diffusion import AncestralSampler, DdimSampler, ddim_times, signal
 from ecosystem.models.edm import EdmSampler
-from ecosystem.models.flow_matching import LogitNormal, OdeSampler, pair
+from ecosystem.models.flow_matching import OdeSampler, pair
 from ecosystem.models.flow_nets import MAFSettings, NSFSettings, RealNVPSettings
 from ecosystem.models.multi_scale import MultiScaleSettings
 from ecosystem.models.nets import MLPSettings, UNetSettings, build
 from ecosystem.models.ode import AdaptiveSampler
+from ecosystem.models.times import LogitNormal
 from ecosystem.models.train import TrainSettings, TrainState, train
 from ecosystem.models.vae import ConvolutionalSettings, PerceptronSettings
 from ecosystem.rng import Streams, stream
@@ -205,6 +206,7 @@ def test_a_budget_in_place_of_the_card(fitted):
         FlowMatching(net=NARROW, train=QUICK, logit_normal=LogitNormal(mean=-0.6, std=1.2)),
         Diffusion(net=NARROW, train=QUICK),
         Diffusion(net=NARROW, train=QUICK, prediction="noise", schedule="linear"),
+        Diffusion(net=NARROW, train=QUICK, logit_normal=LogitNormal(mean=0.7, std=1.2)),
         Edm(net=NARROW, train=QUICK, sampler=EdmSampler(steps=40)),
         NormalizingFlow(net=NSFSettings(transforms=2, width=32, depth=1), train=QUICK),
         NormalizingFlow(net=RealNVPSettings(width=32, depth=1), train=QUICK),
@@ -264,20 +266,27 @@ def test_a_loss_that_is_not_a_number_stops_the_training(family):
 def test_times_are_logit_normal_where_the_card_says_so():
     from scipy.stats import kstest, norm, uniform
 
-    def times(family):
-        z, t = family.draws(torch.zeros(20_000, 2), torch.Generator().manual_seed(0))
-        assert z.shape == (20_000, 2) and t.dtype == torch.float32
-        return t.double()
+    def drawn(family):
+        return family.draws(torch.zeros(20_000, 2), torch.Generator().manual_seed(0))
 
-    assert kstest(times(FlowMatching()), uniform.cdf).pvalue > 1e-3
-    told = times(FlowMatching(logit_normal=LogitNormal(mean=-0.6, std=1.2)))
-    assert kstest(torch.logit(told), norm(-0.6, 1.2).cdf).pvalue > 1e-3
+    told = LogitNormal(mean=-0.6, std=1.2)
+    assert kstest(drawn(FlowMatching())[1].double(), uniform.cdf).pvalue > 1e-3
+    assert kstest(torch.logit(drawn(FlowMatching(logit_normal=told))[1].double()), norm(-0.6, 1.2).cdf).pvalue > 1e-3
+    # A diffusion's are rounded up to whole ones: of a million almost none is seen twice, and of three the shares are.
+    many = drawn(Diffusion(times=10**6, logit_normal=told))[0]
+    assert kstest(torch.logit((many - 0.5).double() / 10**6), norm(-0.6, 1.2).cdf).pvalue > 1e-3
+    three = drawn(Diffusion(times=3, logit_normal=told))[0].bincount(minlength=4) / 20_000
+    shares = np.diff(norm(-0.6, 1.2).cdf([-np.inf, np.log(1 / 2), np.log(2), np.inf]))
+    assert_allclose(three, [0, *shares], atol=0.02)
+    wide = drawn(Diffusion(times=10, logit_normal=LogitNormal(std=1000.0)))[0]
+    assert int(wide.min()) == 1 and int(wide.max()) == 10, "where t is rounded to 0 or 1"
 
 
+@pytest.mark.parametrize("family", ["flow-matching", "diffusion"])
 @pytest.mark.parametrize("times", [{"std": 0.0}, {"std": -1.0}, {"mean": "nan"}, {"mode": 1.0}, "uniform"], ids=str)
-def test_times_that_are_none_are_refused(times):
+def test_times_that_are_none_are_refused(family, times):
     with pytest.raises(ValidationError, match="logit_normal"):
-        TypeAdapter(ModelFamily).validate_json(json.dumps({"family": "flow-matching", "logit_normal": times}))
+        TypeAdapter(ModelFamily).validate_json(json.dumps({"family": family, "logit_normal": times}))
 
 
 def test_the_pairing_is_pots_optimal_plan_within_classes():

@@ -12,10 +12,11 @@ from ecosystem.models import stack
 from ecosystem.models.base import Fit, TrainingSet
 from ecosystem.models.diffusion import AncestralSampler, DdimSampler, Diffusion
 from ecosystem.models.edm import Edm
-from ecosystem.models.flow_matching import FlowMatching, LogitNormal
+from ecosystem.models.flow_matching import FlowMatching
 from ecosystem.models.mlps import MLPs, filled
 from ecosystem.models.nets import MLPSettings, UNetSettings, build
 from ecosystem.models.ode import AdaptiveSampler, OdeSampler
+from ecosystem.models.times import LogitNormal
 from ecosystem.models.train import TrainSettings, TrainState, train
 from ecosystem.rng import Streams, stream
 

@@ -23,6 +23,8 @@ images are a lot of memory. Sampling bias scales all of it, and so the covarianc
 Under negative guidance it does not end where an ODE does, but both widen by the same to first order in the share of
 variance that the auxiliary has lost.
 
+``logit_normal`` draws s / T in training from that distribution, rounded up, instead of uniformly (times.py).
+
 Nichol and Dhariwal's L_hybrid learns v from a variational bound, whose times it draws by their importance. Neither is
 here: DDIM does not look at v, the networks predict one tensor like x, and importance needs a memory of past losses.
 """
@@ -41,6 +43,7 @@ from torch import Tensor
 from ecosystem.models.base import everywhere
 from ecosystem.models.guided import Predict
 from ecosystem.models.neural import Regression, ScoreFamily
+from ecosystem.models.times import LogitNormal
 from ecosystem.settings import KIND, Positive, Settings, unless_told
 
 ScheduleKind = Literal["linear", "cosine"]
@@ -88,6 +91,7 @@ class Diffusion(ScoreFamily):
     times: Positive = 1000
     schedule: ScheduleKind = "cosine"
     prediction: Literal["noise", "velocity"] = "velocity"
+    logit_normal: LogitNormal | None = None  # of s / times in training; null: uniform
     sampler: Sampler = DdimSampler()
 
     def __post_init__(self) -> None:
@@ -100,7 +104,10 @@ class Diffusion(ScoreFamily):
             )
 
     def draws(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        s = torch.randint(1, self.times + 1, (len(x),), generator=generator, device=x.device)
+        if self.logit_normal is not None:
+            s = (self.times * self.logit_normal.draw(len(x), generator)).ceil().long().clamp(1, self.times)
+        else:
+            s = torch.randint(1, self.times + 1, (len(x),), generator=generator, device=x.device)
         return s, torch.randn(x.shape, generator=generator, device=x.device)
 
     def regression(self, x: Tensor, *draws: Tensor) -> Regression:

@@ -14,9 +14,8 @@ the pairs, and most of that is a search for the dual values, which a few steps o
 to: plans of 256 pairs in the plane take a third of the time, of 32 two thirds. ``coupling_batch`` makes several smaller
 plans of a batch, which is the same estimator with a smaller minibatch; README says what that costs in distance.
 
-``logit_normal`` draws t in training from that distribution instead of uniformly: log(t / (1 - t)) ~ N(mean, std^2) (P.
-Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image Synthesis, 2024, arXiv 2403.03206, whose
-t runs the other way, so that their mean is minus ours). The velocity that the network is to learn is the same.
+``logit_normal`` draws t in training from that distribution instead of uniformly (times.py; t runs the other way there,
+so that the paper's mean is minus ours): below a mean of 0 more of what is seen is noise.
 """
 
 from __future__ import annotations
@@ -33,25 +32,14 @@ from torch import Tensor
 from ecosystem.models.guided import Predict
 from ecosystem.models.neural import Regression, ScoreFamily
 from ecosystem.models.ode import OdeSampler, Sampler
-from ecosystem.settings import Positive, PositiveFloat, Settings
+from ecosystem.models.times import LogitNormal
+from ecosystem.settings import Positive
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 WORTH = 32  # pairs, from which preparing the solver's work is cheaper than all of that work
 BLUR, STEPS = 0.07, 6  # of the entropy, in mean gains that are missed; of Sinkhorn's iteration
-
-
-@dataclass(frozen=True)
-class LogitNormal(Settings):
-    """Of t, the share of data in x_t: below a ``mean`` of 0 there is more noise than data in most of what is seen."""
-
-    mean: float = 0.0
-    std: PositiveFloat = 1.0
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n,) in (0, 1)."""
-        return torch.sigmoid(self.mean + self.std * torch.randn(n, generator=generator, device=generator.device))
 
 
 @dataclass(frozen=True)
