@@ -50,7 +50,7 @@ class Residual(nn.Module):
         self.shape: tuple[int, ...] = seen.shape
         place = np.full(dims, -1)
         place[seen.ravel()] = np.arange(seen.size)
-        self.stays, self.classes = dims - len(moves), classes
+        self.stays = dims - len(moves)
         kept = place[np.setdiff1d(np.arange(dims), moves)]
         self.taken: Tensor
         self.put: Tensor
